@@ -1,0 +1,61 @@
+"""What a user's actor extends. Every method is optional but ``run`` or one other public method.
+
+    class Greeter(Actor):
+        class Config(BaseModel):
+            name: str = "world"
+
+        async def run(self) -> None:
+            while True:
+                self.ctx.log.info("hello {}", self.config.name)
+                await asyncio.sleep(1)
+
+Life: the host validates ``Config``, makes the object, calls ``start(ctx)``, reports it ready, then awaits ``run``.
+``run`` returning is a normal exit, raising is a crash. On an order to stop, ``run`` is cancelled and ``stop`` awaited.
+"""
+
+import asyncio
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from actors.context import Context
+
+
+class NoConfig(BaseModel):
+    """The config of an actor that takes none: any key is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Actor:
+    """Base class of children.
+
+    Attributes:
+        Config: the pydantic model of this actor's ``config`` in the topology.
+        config: the validated config.
+        ctx: set before ``start`` is called.
+    """
+
+    #: what the host looks for to tell an Actor from a plain class
+    __rayvisor_actor__: ClassVar[int] = 1
+
+    Config: ClassVar[type[BaseModel]] = NoConfig
+
+    ctx: Context
+
+    def __init__(self, config: BaseModel) -> None:
+        self.config = config
+
+    async def start(self, ctx: Context) -> None:
+        """Make ready to work. Raising is a failed start; bounded by ``start_timeout``."""
+
+    async def run(self) -> None:
+        """The body. The default only answers calls, for ever."""
+        await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        """Put things away; bounded by the child's ``shutdown`` time, then the process is killed."""
+
+    async def health(self) -> bool:
+        """A functional check: False or raising counts as one failed health check."""
+        return True

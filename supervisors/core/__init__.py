@@ -1,0 +1,1 @@
+"""Vocabulary shared by every room: paths, exit reasons, errors, clocks. Pure."""

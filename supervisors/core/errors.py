@@ -1,0 +1,104 @@
+"""Errors a user can meet, each with a code that does not change.
+
+    RayvisorError
+    ├── SpecError            1xxx  the topology or another input file is wrong
+    ├── LaunchError          2xxx  a system could not be started, found or stopped
+    ├── AdminError           3xxx  a supervisor refused an order (OTP's {error, Reason})
+    ├── CallError            4xxx  a call between children failed
+    │   ├── CallTimeout
+    │   ├── ChildUnavailable
+    │   ├── ChildDead
+    │   └── OutcomeUnknown
+    └── PlaneError           5xxx  the signal plane
+
+Codes are stable within 1000-9999; ``fix`` says what to do. All survive pickling (Ray pickles them).
+"""
+
+from typing import Self
+
+
+class RayvisorError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        message: what is wrong, with the place.
+        code: stable number, 1000-9999.
+        fix: what to do about it, or an empty string.
+    """
+
+    default_code = 1000
+
+    def __init__(self, message: str, *, code: int | None = None, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = self.default_code if code is None else code
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"[E{self.code}] {self.message}" + (f" ({self.fix})" if self.fix else "")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.message, self.code, self.fix))
+
+    @classmethod
+    def rebuild(cls, message: str, code: int, fix: str) -> Self:
+        """Make the error again from its parts (what unpickling calls)."""
+        return cls(message, code=code, fix=fix)
+
+
+def _rebuild(cls: type[RayvisorError], message: str, code: int, fix: str) -> RayvisorError:
+    return cls.rebuild(message, code, fix)
+
+
+class SpecError(RayvisorError):
+    """The topology, or another input file, is wrong."""
+
+    default_code = 1001
+
+
+class LaunchError(RayvisorError):
+    """A system could not be started, found or stopped."""
+
+    default_code = 2001
+
+
+class AdminError(RayvisorError):
+    """A supervisor refused an order. ``message`` begins with OTP's word for it (``not_found``, ``running``)."""
+
+    default_code = 3001
+
+
+class CallError(RayvisorError):
+    """A call to another child failed."""
+
+    default_code = 4001
+
+
+class CallTimeout(CallError):
+    """No answer within the deadline. The call may or may not have been carried out."""
+
+    default_code = 4002
+
+
+class ChildUnavailable(CallError):
+    """The child could not be reached within the deadline; it was not known to be dead."""
+
+    default_code = 4003
+
+
+class ChildDead(CallError):
+    """The child is dead and no new incarnation came within the deadline, or none will come."""
+
+    default_code = 4004
+
+
+class OutcomeUnknown(CallError):
+    """The child died while it had the call, and the caller asked not to repeat it (``once=True``)."""
+
+    default_code = 4005
+
+
+class PlaneError(RayvisorError):
+    """The signal plane could not be set up or used."""
+
+    default_code = 5001
