@@ -1,0 +1,97 @@
+"""A child as its supervisor's machine keeps it, and what survives the supervisor's own crash."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from supervisors.tree.model import ChildSpec
+
+
+class ChildState(StrEnum):
+    """OTP knows a pid, ``restarting`` and ``undefined``; starting and stopping take time here."""
+
+    UNDEFINED = "undefined"
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    RESTARTING = "restarting"
+
+
+@dataclass(slots=True)
+class Child:
+    """One child's present state.
+
+    Attributes:
+        spec: how to run it.
+        id: its id (for dynamic children not that of the template).
+        state: see ``ChildState``.
+        incarnation: number of the present or last life; 0 before the first.
+        failures: in a row, without proven health between them.
+        up_since: monotonic seconds when the present life came up.
+        next_at: monotonic seconds of the next restart while it waits for its backoff.
+        wanted: False once stopped by hand, ended for good or ignored: a replaced supervisor leaves it so.
+        orphans: its process is gone but its own children may run, waiting to be adopted.
+        args: opaque extra start arguments of a dynamic child.
+        timer: token of the pending backoff timer, 0 when there is none.
+        restarts: successful restarts, for people.
+    """
+
+    spec: ChildSpec
+    id: str
+    state: ChildState = ChildState.UNDEFINED
+    incarnation: int = 0
+    failures: int = 0
+    up_since: float = 0.0
+    next_at: float | None = None
+    wanted: bool = True
+    orphans: bool = False
+    args: str = ""
+    timer: int = 0
+    restarts: int = 0
+
+    @property
+    def has_process(self) -> bool:
+        """True while OTP would show a pid."""
+        return self.state in _WITH_PROCESS
+
+
+_WITH_PROCESS = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING})
+
+
+class ChildRecord(msgspec.Struct, frozen=True):
+    """What is kept of a child outside the supervisor's process."""
+
+    id: str
+    order: int
+    state: str
+    incarnation: int
+    failures: int
+    up_since: float
+    wanted: bool
+    args: str
+    restarts: int
+    orphans: bool = False
+
+
+class SupervisorRecord(msgspec.Struct, frozen=True):
+    """What a replaced supervisor inherits (SUP-8). Stamps are whole monotonic seconds of this machine's boot."""
+
+    stamps: tuple[int, ...]
+    children: tuple[ChildRecord, ...]
+
+
+def record_of(child: Child, order: int) -> ChildRecord:
+    """The part of ``child`` worth keeping; ``order`` is its place in start order."""
+    return ChildRecord(
+        child.id,
+        order,
+        child.state.value,
+        child.incarnation,
+        child.failures,
+        child.up_since,
+        child.wanted,
+        child.args,
+        child.restarts,
+        child.orphans,
+    )

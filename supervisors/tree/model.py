@@ -1,0 +1,141 @@
+"""What a supervisor is told: flags and child specs, in OTP's words. Times in seconds."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import inf
+
+
+class Strategy(StrEnum):
+    """Which siblings share a child's fate (OTP strategies)."""
+
+    ONE_FOR_ONE = "one_for_one"
+    ONE_FOR_ALL = "one_for_all"
+    REST_FOR_ONE = "rest_for_one"
+    SIMPLE_ONE_FOR_ONE = "simple_one_for_one"
+
+
+class Restart(StrEnum):
+    """When an ended child is started again: always, after abnormal exits, never."""
+
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    TEMPORARY = "temporary"
+
+
+class AutoShutdown(StrEnum):
+    """When the end of significant children ends the supervisor (OTP 24)."""
+
+    NEVER = "never"
+    ANY_SIGNIFICANT = "any_significant"
+    ALL_SIGNIFICANT = "all_significant"
+
+
+class ChildType(StrEnum):
+    """Worker or supervisor."""
+
+    WORKER = "worker"
+    SUPERVISOR = "supervisor"
+
+
+class OnSupervisorCrash(StrEnum):
+    """What a crashed supervisor's running children meet (SUP-8; OTP knows only ``terminate``)."""
+
+    ADOPT = "adopt"
+    TERMINATE = "terminate"
+
+
+#: ``shutdown`` values beside a number of seconds
+BRUTAL_KILL = 0.0
+INFINITY = inf
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delays between restarts of one child (SUP-7, 004 §10).
+
+    The first ``immediate`` restarts in a row do not wait; restart n after them waits ``base * 2**n``, at most
+    ``cap``, plus up to ``jitter``. A child that stayed up for ``reset_after`` begins anew.
+    """
+
+    base: float = 0.1
+    cap: float = 30.0
+    jitter: float = 0.05
+    immediate: int = 1
+    reset_after: float = 10.0
+
+    def delay(self, failures: int, jitter01: float) -> float:
+        """Seconds to wait before the restart that follows the ``failures``-th failure in a row (1 = the first)."""
+        step = failures - self.immediate
+        if step <= 0:
+            return 0.0
+        # 2**60 s is past every cap: the bound keeps the power finite in a long crash loop
+        return float(min(self.cap, self.base * 2.0 ** min(step - 1, 60))) + self.jitter * jitter01
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child, as its supervisor's machine sees it.
+
+    Attributes:
+        id: unique below its supervisor.
+        restart: restart type.
+        shutdown: seconds to end by itself when told, then it is killed; ``BRUTAL_KILL`` or ``INFINITY``.
+        type: worker or supervisor.
+        significant: see ``AutoShutdown``.
+        start_timeout: seconds from the order to start until started; a failed start after that.
+        ready_timeout: seconds from started until the child says it is ready; None: started is ready.
+        backoff: delays between restarts; None restarts at once for ever (OTP).
+        max_consecutive: failures in a row, without ``backoff.reset_after`` of health, that make the supervisor give
+            up although its intensity window never fills; None: no such cap (OTP).
+        on_crash: for a supervisor: what its children meet when it crashes.
+    """
+
+    id: str
+    restart: Restart = Restart.PERMANENT
+    shutdown: float = 5.0
+    type: ChildType = ChildType.WORKER
+    significant: bool = False
+    start_timeout: float = INFINITY
+    ready_timeout: float | None = None
+    backoff: Backoff | None = None
+    max_consecutive: int | None = None
+    on_crash: OnSupervisorCrash = OnSupervisorCrash.TERMINATE
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorFlags:
+    """A supervisor's own settings.
+
+    Attributes:
+        strategy: see ``Strategy``.
+        intensity: restarts allowed within ``period``; one more and the supervisor gives up (SUP-3).
+        period: seconds; OTP counts whole ones.
+        auto_shutdown: see ``AutoShutdown``.
+        max_children: cap on dynamic children (Elixir DynamicSupervisor); None: no cap.
+    """
+
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+    intensity: int = 3
+    period: int = 5
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    max_children: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSpec:
+    """Flags and children; for ``simple_one_for_one`` exactly one child spec, the template."""
+
+    flags: SupervisorFlags = field(default_factory=SupervisorFlags)
+    children: tuple[ChildSpec, ...] = ()
+
+
+def spec_errors(flags: SupervisorFlags, child: ChildSpec) -> list[str]:
+    """What OTP would refuse in ``child`` below a supervisor with ``flags``; empty when it is valid."""
+    errors = []
+    if child.significant and child.restart is Restart.PERMANENT:
+        errors.append("bad_combination: significant + permanent")
+    if child.significant and flags.auto_shutdown is AutoShutdown.NEVER:
+        errors.append("bad_combination: significant + auto_shutdown never")
+    if child.shutdown < 0:
+        errors.append("invalid_shutdown: a time may not be negative")
+    return errors
