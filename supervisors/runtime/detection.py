@@ -1,0 +1,314 @@
+"""Watches the hosts of one supervisor's children: exit notices, death watch, beats, Ray's own notice (DESIGN.md §6).
+
+The first signal of a failure is recorded with its time; whatever the signal, the process is killed before its end is
+believed, and the machine hears of the end only once the death watch (or, on other nodes, Ray) confirms it.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import zmq
+
+from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
+from supervisors.runtime.peers import FailureTimes, Peer
+from supervisors.signals.beacon import remove_files
+from supervisors.signals.deathwatch import DeathNotice, DeathWatch
+from supervisors.signals.messages import (
+    Attach,
+    Beat,
+    Exited,
+    ExitSeen,
+    Hello,
+    Ignored,
+    MalformedFrame,
+    Metrics,
+    Noted,
+    Ready,
+    Resolve,
+    Started,
+    StartFailed,
+    decode,
+)
+from supervisors.signals.verdicts import Change, HeartbeatRule, PeerVerdict, Signal, Verdict
+from supervisors.spec.compiled import HeartbeatSpec
+from supervisors.trail.events import EventKind, failure_id
+from supervisors.tree.messages import ChildExited, ChildIgnored, ChildReady, ChildStarted, ChildStartFailed
+
+if TYPE_CHECKING:
+    from supervisors.runtime.supervisor import SupervisorShell
+
+#: seconds between looks at every peer; a third of what DET-1's 300 ms leave over for a SIGSTOP seen within 450 ms
+TICK = 0.025
+_NEVER = 1e9
+
+
+class Detection:
+    """The senses of one supervisor. Runs in the plane's thread.
+
+    Args:
+        shell: the supervisor.
+    """
+
+    def __init__(self, shell: "SupervisorShell") -> None:
+        self._shell = shell
+        self._watch: DeathWatch | None = None
+        self._running = False
+        #: totals for the status
+        self.messages = 0
+        self.malformed = 0
+        self.cpu_seconds = 0.0
+
+    def start(self) -> None:
+        """Choose the death watch and begin to look."""
+        boot = self._shell.boot
+        method = self._shell.system.plane.death_watch.value
+        self._watch = DeathWatch(self._notice, method, Path(boot.shm_dir))
+        self._shell.log.info("death watch: {} ({})", self._watch.method, self._watch.reason)
+        self._running = True
+        self._shell.loop.every(TICK, self._tick)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._running = False
+        if self._watch is not None:
+            self._watch.close()
+
+    # ------------------------------------------------------------ peers
+
+    def watch(self, peer: Peer) -> None:
+        """Begin with a peer whose host is known: connect, watch its process, expect beats."""
+        shell, row = self._shell, peer.host
+        assert row is not None
+        self._connect(row.id, row.endpoint)
+        rule = _rule(self._heartbeat(peer.id))
+        peer.verdict = PeerVerdict(rule, shell.loop.now(), row.local)
+        if row.local:
+            assert self._watch is not None
+            self._watch.watch(row.id, row.id, row.pid, row.start_time)
+        else:
+            host, loop = row.id, shell.loop
+            shell.executor.submit(
+                lambda: shell.factory.watch(row, lambda words: loop.call_soon(lambda: self._ray_says_dead(host, words)))
+            )
+
+    def attach(self, peer: Peer) -> None:
+        """Tell a running host that this supervisor is now its own."""
+        self.watch(peer)
+        self._shell.send(peer, Attach(self._shell.path, self._shell.incarnation))
+
+    def unwatch(self, peer: Peer) -> None:
+        """Forget a peer's host."""
+        row = peer.host
+        if row is None:
+            return
+        if row.local and self._watch is not None:
+            self._watch.unwatch(row.id)
+        try:
+            self._shell.socket.disconnect(row.endpoint)
+        except zmq.ZMQError:
+            return  # ZeroMQ gave the connection up already
+
+    def _connect(self, host: str, endpoint: str) -> None:
+        socket = self._shell.socket
+        socket.setsockopt(zmq.CONNECT_ROUTING_ID, host.encode())
+        socket.connect(endpoint)
+
+    def _heartbeat(self, child_id: str) -> HeartbeatSpec:
+        part = self._shell.part
+        if part.template is not None:
+            return part.template.heartbeat
+        worker = part.workers.get(child_id)
+        return worker.heartbeat if worker is not None else part.heartbeat
+
+    # ------------------------------------------------------------ what the plane tells
+
+    def received(self, frames: list[bytes]) -> None:
+        """One message from a host."""
+        self.messages += 1
+        peer = self._shell.by_host.get(frames[0].decode(errors="replace"))
+        if len(frames) != 2 or peer is None:
+            self.malformed += peer is not None or len(frames) != 2
+            return
+        try:
+            message = decode(frames[1])
+        except MalformedFrame:
+            self.malformed += 1
+            return
+        shell, now = self._shell, self._shell.loop.now()
+        match message:
+            case Beat():
+                peer.last_beat = message
+                peer.acknowledged = True
+                if peer.verdict is not None:
+                    self._changed(peer, peer.verdict.beat(now, message.progress))
+            case Hello():
+                peer.acknowledged = True
+            case Metrics():
+                peer.metrics.update(message.values)
+            case Noted():
+                shell.write(message.kind, peer.id, peer.incarnation, data=dict(message.data))
+            case Resolve():
+                shell.asked(message, lambda answer: shell.send(peer, answer))
+            case Started():
+                peer.acknowledged = True
+                shell.step(ChildStarted(peer.id, peer.incarnation))
+            case Ready():
+                shell.step(ChildReady(peer.id, peer.incarnation))
+            case Exited(_, _, reason, at):
+                self._told_end(peer, ChildExited(peer.id, peer.incarnation, reason), at)
+            case StartFailed(_, _, reason):
+                self._told_end(peer, ChildStartFailed(peer.id, peer.incarnation, reason), now)
+            case Ignored():
+                self._told_end(peer, ChildIgnored(peer.id, peer.incarnation), now)
+            case _:
+                self.malformed += 1
+
+    def _told_end(self, peer: Peer, end: ChildExited | ChildStartFailed | ChildIgnored, at: float) -> None:
+        if peer.end is not None:
+            return
+        shell = self._shell
+        peer.end = end
+        peer.end_at = at
+        shell.send(peer, ExitSeen(shell.child_path(peer.id), peer.incarnation))
+        if isinstance(end, ChildExited) and end.reason.is_abnormal and not shell.is_stopping(peer.id):
+            self._note_signal(peer, Signal.EXIT_NOTICE.value, Verdict.DEAD.value, end.reason, at)
+        shell.kill(peer)
+
+    # ------------------------------------------------------------ what the death watch tells
+
+    def _notice(self, notice: DeathNotice) -> None:
+        self._shell.loop.call_soon(lambda: self._died(notice.key, notice.signal, notice.at))
+
+    def _ray_says_dead(self, host: str, words: str) -> None:
+        peer = self._shell.by_host.get(host)
+        if peer is None or peer.gone or peer.host is None:
+            return
+
+        def look() -> None:
+            alive = peer.host is not None and self._shell.factory.node_of(peer.host)
+            kind = ExitKind.KILLED if alive else ExitKind.NODE_LOST
+            self._shell.loop.call_soon(lambda: self._died(host, "ray", self._shell.loop.now(), kind, words))
+
+        self._shell.executor.submit(look)
+
+    def _died(
+        self, host: str, signal: str, at: float, kind: ExitKind = ExitKind.KILLED, words: str = "ended by a signal"
+    ) -> None:
+        shell = self._shell
+        peer = shell.by_host.get(host)
+        if peer is None or peer.gone:
+            return
+        if peer.end is None:
+            shell.loop.drain(shell.socket)  # its last words may lie unread
+        stopping = shell.is_stopping(peer.id)
+        reason = self._why(peer, kind, words, stopping)
+        if peer.end is None and not stopping and peer.kill_reason is None:
+            self._note_signal(peer, signal, Verdict.DEAD.value, reason, at)
+        event = peer.end or ChildExited(peer.id, peer.incarnation, reason)
+        self._bury(peer)
+        shell.ended(peer, event)
+
+    def _why(self, peer: Peer, kind: ExitKind, words: str, stopping: bool) -> ExitReason:
+        if peer.kill_reason is not None:
+            return peer.kill_reason
+        stack = self._read_leftover(peer, "fault")
+        if stack:
+            return ExitReason(ExitKind.CRASH, stack.decode(errors="replace").splitlines()[0], stack.decode())
+        return SHUTDOWN if stopping and kind is not ExitKind.NODE_LOST else ExitReason(kind, words)
+
+    def _read_leftover(self, peer: Peer, what: str) -> bytes:
+        if peer.host is None or not peer.host.local:
+            return b""
+        try:
+            return (Path(self._shell.boot.plane_dir) / f"{what}-{peer.host.id}").read_bytes()
+        except OSError:
+            return b""
+
+    def left_reason(self, host: str) -> ExitReason | None:
+        """Why a host ended while its supervisor was away, if it could still say so."""
+        try:
+            data = (Path(self._shell.boot.plane_dir) / f"exit-{host}").read_bytes()
+            return msgspec.json.decode(data, type=ExitReason)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def _bury(self, peer: Peer) -> None:
+        peer.gone = True
+        row = peer.host
+        if row is None:
+            return
+        self.unwatch(peer)
+        self._shell.by_host.pop(row.id, None)
+        self._shell.store.drop_host(row.id)
+        bury_files(Path(self._shell.boot.plane_dir), row.id)
+        remove_files(Path(self._shell.boot.shm_dir), row.id)
+
+    # ------------------------------------------------------------ what silence tells
+
+    def _tick(self) -> None:
+        if not self._running:
+            return
+        loop = self._shell.loop
+        now = loop.now()
+        self.cpu_seconds = time.thread_time()
+        for peer in list(self._shell.by_host.values()):
+            if peer.verdict is not None and peer.end is None:
+                self._changed(peer, peer.verdict.tick(now, loop.lag, peer.evidence))
+
+    def _changed(self, peer: Peer, change: Change | None) -> None:
+        if change is None or peer.gone:
+            return
+        shell = self._shell
+        data: dict[str, str | int | float | bool | None] = {
+            "verdict": change.verdict.value,
+            "previous": change.previous.value,
+            "signal": change.signal.value,
+            "why": change.why,
+        }
+        if shell.is_stopping(peer.id):
+            return
+        if change.verdict in (Verdict.HUNG, Verdict.DEAD):
+            kind = ExitKind.HUNG if change.verdict is Verdict.HUNG else ExitKind.KILLED
+            reason = ExitReason(kind, change.why)
+            peer.kill_reason = reason
+            self._note_signal(peer, change.signal.value, change.verdict.value, reason, change.at, change.why)
+            shell.kill(peer)
+            return
+        shell.write(EventKind.VERDICT, peer.id, peer.incarnation, data=data)
+
+    # ------------------------------------------------------------ the record
+
+    def _note_signal(self, peer: Peer, signal: str, verdict: str, reason: ExitReason, at: float, why: str = "") -> None:
+        """First signal and verdict of one failure."""
+        shell, now = self._shell, self._shell.loop.now()
+        path = shell.child_path(peer.id)
+        failure = failure_id(path, peer.incarnation)
+        beat_age = peer.verdict.beat_age(now) if peer.verdict is not None else 0.0
+        times = FailureTimes(peer.incarnation, failed_at=at, signal_at=at, verdict_at=now, signal=signal)
+        shell.failures[peer.id] = times
+        shell.write(
+            EventKind.FIRST_SIGNAL,
+            peer.id,
+            peer.incarnation,
+            None,
+            failure,
+            {"signal": signal, "lag_ms": round((now - at) * 1e3, 3), "beat_age_ms": round(beat_age * 1e3, 1)},
+        )
+        data: dict[str, str | int | float | bool | None] = {"verdict": verdict}
+        if why:
+            data["why"] = why
+        shell.write(EventKind.VERDICT, peer.id, peer.incarnation, reason, failure, data)
+
+
+def bury_files(plane_dir: Path, host: str) -> None:
+    """Remove the sockets and notes of a host that is gone."""
+    for kind in ("h", "p", "exit", "fault"):
+        (plane_dir / f"{kind}-{host}").unlink(missing_ok=True)
+
+
+def _rule(spec: HeartbeatSpec) -> HeartbeatRule:
+    silence = spec.interval * spec.missed
+    hang_after = spec.hang_after if spec.hang_after is not None else _NEVER
+    return HeartbeatRule(spec.interval, spec.missed, max(hang_after, silence), max(1.0, silence))

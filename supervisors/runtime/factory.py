@@ -1,0 +1,244 @@
+"""Makes and unmakes hosts through Ray. Every call here may block for long: never from the plane's thread.
+
+Ray is asked for processes, nodes and resources only; whether and when a host is made is decided elsewhere.
+"""
+
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from supervisors.core.errors import LaunchError
+from supervisors.runtime.boot import HostBoot, HostInfo
+from supervisors.runtime.store import GoalStore, HostRow
+from supervisors.signals.proc import kill_certain, pid_alive
+from supervisors.spec.compiled import PlacementSpec
+
+#: seconds Ray gets to bring up a host process; a worker takes 0.5-2 s, on a loaded machine far more
+CREATE_TIMEOUT = 60.0
+_ANYWHERE = frozenset({"any", "launch"})
+
+
+def is_default(placement: PlacementSpec) -> bool:
+    """True when the child may run in any spare of the launching node."""
+    return (
+        placement.node in _ANYWHERE
+        and not placement.labels
+        and not placement.resources
+        and not placement.anti_affinity
+        and placement.num_cpus == 0
+    )
+
+
+class HostFactory:
+    """Makes hosts for one system.
+
+    Args:
+        boot: of the process this runs in; what a new host is told is derived from it.
+    """
+
+    def __init__(self, boot: HostBoot) -> None:
+        self._boot = boot
+        self._store = GoalStore(Path(boot.data_dir))
+        self._node = ray.get_runtime_context().get_node_id()
+
+    # ------------------------------------------------------------ making
+
+    def acquire(self, path: str, placement: PlacementSpec) -> HostRow:
+        """A claimed host for ``path``: a spare, one that is being made for the pool, or a new one.
+
+        Raises:
+            LaunchError: Ray could not make one in time.
+        """
+        if not is_default(placement):
+            return self.create(path, placement)
+        deadline = time.monotonic() + CREATE_TIMEOUT
+        while time.monotonic() < deadline:
+            row = self._store.claim_spare(path, "")
+            if row is not None:
+                if pid_alive(row.pid, row.start_time):
+                    return row
+                self._store.drop_host(row.id)
+                continue
+            if not self._in_the_making():
+                return self.create(path, placement)
+            time.sleep(0.005)
+        raise LaunchError(f"{path}: no host within {CREATE_TIMEOUT:g} s", code=2030, fix="is the machine overloaded?")
+
+    def _in_the_making(self) -> bool:
+        """Hosts that nobody has claimed yet are being made, by a process that still lives."""
+        rows = self._store.hosts("state='creating' AND path='' AND pool=''")
+        recent = time.monotonic() - CREATE_TIMEOUT
+        return any(row.created > recent and Path(f"/proc/{row.creator}").exists() for row in rows)
+
+    def create(self, path: str, placement: PlacementSpec) -> HostRow:
+        """A new host, claimed for ``path`` (a spare when ``path`` is empty).
+
+        Raises:
+            LaunchError: Ray could not make one in time, or no node satisfies the placement.
+        """
+        return self.create_many(1, path, placement)[0]
+
+    def create_many(
+        self,
+        count: int,
+        path: str = "",
+        placement: PlacementSpec | None = None,
+        made: Callable[[HostRow], None] = lambda row: None,
+    ) -> list[HostRow]:
+        """``count`` new hosts at once, written down as they come up.
+
+        Args:
+            count: how many.
+            path: claimed for it; empty: spares.
+            placement: where; None: the launching node.
+            made: told of each.
+
+        Raises:
+            LaunchError: one of them did not come up in time.
+        """
+        from supervisors.runtime.host import Host
+
+        placement = placement or PlacementSpec()
+        local = is_default(placement)
+        actor_class = ray.remote(Host)
+        options = self._options(placement)
+        pending: dict[ray.ObjectRef[bytes], HostRow] = {}
+        for _ in range(count):
+            host = uuid.uuid4().hex[:12]
+            row = HostRow(
+                id=host, actor=f"host-{host}", local=local, path=path, creator=os.getpid(), created=time.monotonic()
+            )
+            self._store.add_host(row)
+            boot = msgspec.structs.replace(
+                self._boot, host=host, local=local, transport=self._boot.transport if local else "tcp"
+            )
+            handle = actor_class.options(name=row.actor, namespace=self._boot.namespace, **options).remote(
+                msgspec.msgpack.encode(boot)
+            )
+            pending[handle.describe.remote()] = row
+        return self._await(pending, made)
+
+    def _await(self, pending: "dict[ray.ObjectRef[bytes], HostRow]", made: Callable[[HostRow], None]) -> list[HostRow]:
+        rows: list[HostRow] = []
+        deadline = time.monotonic() + CREATE_TIMEOUT
+        error = ""
+        while pending:
+            ready, _ = ray.wait(list(pending), num_returns=1, timeout=max(0.0, deadline - time.monotonic()))
+            if not ready:
+                error = f"Ray brought up no host process within {CREATE_TIMEOUT:g} s"
+                break
+            row = pending.pop(ready[0])
+            try:
+                info = msgspec.msgpack.decode(ray.get(ready[0]), type=HostInfo)
+            except ray.exceptions.RayError as failure:
+                error = f"a host process failed to start: {_last_line(failure)}"
+                self._store.drop_host(row.id)
+                continue
+            rows.append(self._up(row, info))
+            made(rows[-1])
+        for row in pending.values():
+            self.destroy(row)
+        if error:
+            for row in rows if len(rows) == 1 else ():
+                self.destroy(row)
+            raise LaunchError(error, code=2031, fix="see the Ray logs, and whether a placement can be satisfied")
+        return rows
+
+    def _up(self, row: HostRow, info: HostInfo) -> HostRow:
+        up = msgspec.structs.replace(
+            row,
+            pid=info.pid,
+            start_time=info.start_time,
+            node=info.node,
+            local=row.local and info.node == self._node,
+            endpoint=info.endpoint,
+            pub=info.pub,
+            state="claimed" if row.path else "spare",
+        )
+        self._store.add_host(up)
+        return up
+
+    def _options(self, placement: PlacementSpec) -> dict[str, object]:
+        options: dict[str, object] = {
+            "lifetime": "detached",
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "num_cpus": placement.num_cpus,
+            "resources": placement.resources or None,
+        }
+        node = self._wanted_node(placement)
+        if node:
+            options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
+        if placement.labels:
+            options["label_selector"] = placement.labels
+        return options
+
+    def _wanted_node(self, placement: PlacementSpec) -> str:
+        """The node id to pin to, or an empty string when Ray may choose.
+
+        Raises:
+            LaunchError: no live node satisfies the placement.
+        """
+        if is_default(placement) or placement.node == "launch":
+            return str(self._node)
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if placement.node != "any":
+            for node in nodes:
+                if placement.node in (node["NodeID"], node["NodeManagerAddress"], node["NodeName"]):
+                    return str(node["NodeID"])
+            raise LaunchError(f"no live node {placement.node!r}", code=2032, fix="see: ray list nodes")
+        taken = {host.node for path in placement.anti_affinity for host in self._hosts_at(path)}
+        if not taken:
+            return ""
+        free = [
+            str(n["NodeID"])
+            for n in nodes
+            if n["NodeID"] not in taken
+            and all(n.get("Labels", {}).get(k) == v for k, v in placement.labels.items())
+            and all(n["Resources"].get(k, 0.0) >= v for k, v in placement.resources.items())
+        ]
+        if free:
+            return free[0]
+        if len(nodes) == 1:
+            return ""  # one machine: apart is not to be had, and running beats not running
+        raise LaunchError(f"no live node apart from {', '.join(placement.anti_affinity)}", code=2033)
+
+    def _hosts_at(self, path: str) -> list[HostRow]:
+        return self._store.hosts("path=? AND state='claimed'", (path,))
+
+    # ------------------------------------------------------------ unmaking
+
+    def destroy(self, row: HostRow) -> None:
+        """End a host for certain, as far as it can be reached."""
+        if row.local and row.pid:
+            kill_certain(row.pid, row.start_time)
+        else:
+            with contextlib.suppress(ValueError, ray.exceptions.RayError):  # gone already
+                ray.kill(ray.get_actor(row.actor, namespace=self._boot.namespace), no_restart=True)
+        self._store.drop_host(row.id)
+
+    def watch(self, row: HostRow, died: Callable[[str], None]) -> None:
+        """Tell when Ray says that a host is dead (``died`` gets Ray's words, in a thread of Ray's)."""
+        try:
+            handle = ray.get_actor(row.actor, namespace=self._boot.namespace)
+        except ValueError as error:
+            died(str(error))
+            return
+        future = handle.linger.remote().future()
+        future.add_done_callback(lambda done: died(_last_line(done.exception())))
+
+    def node_of(self, row: HostRow) -> bool:
+        """True while Ray counts the node of ``row`` among the living."""
+        return any(node["NodeID"] == row.node and node["Alive"] for node in ray.nodes())
+
+
+def _last_line(error: BaseException | None) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

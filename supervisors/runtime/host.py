@@ -1,0 +1,447 @@
+"""The child host: one Ray actor process that carries one child, and the plane thread that speaks for it.
+
+A host is born idle (a spare), is assigned one child for life, and ends with it. ``max_restarts=0``: our supervisors
+restart, Ray never does. The class is generic, so a spare fits any child.
+"""
+
+import asyncio
+import faulthandler
+import os
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+import msgspec
+import ray
+import setproctitle
+import zmq
+
+from supervisors.core.paths import TreePath
+from supervisors.core.reasons import SHUTDOWN, ExitReason, crash
+from supervisors.runtime.boot import HostBoot, HostInfo, check_build, extend_search
+from supervisors.runtime.calls import Caller, Place, WrongIncarnation
+from supervisors.runtime.clock import SystemClock
+from supervisors.runtime.context import HostContext, children_of
+from supervisors.runtime.places import GONE, PlaceFinder
+from supervisors.runtime.pubsub import Publisher
+from supervisors.runtime.worker import WorkerRunner
+from supervisors.signals.client import PlaneClient
+from supervisors.signals.deathwatch import DeathBeacon
+from supervisors.signals.loop import PlaneLoop
+from supervisors.signals.messages import (
+    AskStatus,
+    Assign,
+    Attach,
+    Beat,
+    Exited,
+    ExitSeen,
+    Hello,
+    Ignored,
+    MalformedFrame,
+    Message,
+    Metrics,
+    Order,
+    Resolve,
+    Resolved,
+    Retire,
+    StartFailed,
+    Status,
+    Stop,
+    decode,
+    encode,
+)
+from supervisors.signals.proc import process_start_time
+from supervisors.spec.compiled import SupervisorPart, SystemSpec, WorkerSpec
+from supervisors.spec.compiled import decode as decode_spec
+from supervisors.trail.logs import ChildLog, child_logger
+
+if TYPE_CHECKING:
+    from supervisors.runtime.supervisor import SupervisorShell
+
+T = TypeVar("T")
+
+#: seconds a host waits for its exit notice to be acknowledged before it ends all the same
+_LINGER = 1.0
+_ENDINGS = (Exited, StartFailed, Ignored)
+
+
+class Host:
+    """See the module. All public coroutines are called by Ray in the actor's own loop.
+
+    Args:
+        boot: an encoded ``HostBoot``.
+
+    Raises:
+        LaunchError: this process runs other code than its maker.
+    """
+
+    def __init__(self, boot: bytes) -> None:
+        self._boot = msgspec.msgpack.decode(boot, type=HostBoot)
+        extend_search(self._boot.search)
+        check_build(self._boot.build)
+        self._clock = SystemClock()
+        self._path = ""
+        self._incarnation = 0
+        self._kind = "spare"
+        self._state = "spare"
+        self._reason: ExitReason | None = None
+        self._supervisor = b""
+        self._runner: WorkerRunner | None = None
+        self._shell: SupervisorShell | None = None
+        self._context: HostContext | None = None
+        self._log: ChildLog | None = None
+        self._faults: TextIO | None = None
+        self._beat_interval = 0.1
+        self._sequence = 0
+        self._malformed = 0
+        self._refs = 0
+        self._resolving: dict[int, Callable[[Resolved | None], None]] = {}
+        self._answers: dict[str, asyncio.Future[object]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._plane = PlaneLoop("plane", self._defect)
+        self._client = PlaneClient(self._plane)
+        self._router = self._plane.router(self._boot.host.encode())
+        self._router.bind(self._address("h"))
+        self._publisher = Publisher(self._plane.context, self._address("p"))
+        self._endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._beacon = DeathBeacon(Path(self._boot.shm_dir), self._boot.host, frozenset(self._boot.methods))
+        self._places = PlaceFinder(self._boot, self._ask_place)
+        self._plane.on_readable(self._router, self._received)
+        self._plane.start()
+
+    def _address(self, kind: str) -> str:
+        if self._boot.transport == "tcp":
+            return f"tcp://{self._boot.bind}:*"
+        return f"ipc://{self._boot.plane_dir}/{kind}-{self._boot.host}"
+
+    # ------------------------------------------------------------ called by Ray
+
+    async def describe(self) -> bytes:
+        """How to reach this host, as an encoded ``HostInfo``."""
+        self._loop = asyncio.get_running_loop()
+        pid = os.getpid()
+        info = HostInfo(
+            host=self._boot.host,
+            pid=pid,
+            start_time=process_start_time(pid) or 0,
+            node=ray.get_runtime_context().get_node_id(),
+            endpoint=self._endpoint,
+            pub=self._publisher.endpoint,
+        )
+        return msgspec.msgpack.encode(info)
+
+    async def invoke(
+        self, incarnation: int, ref: str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        """Carry out a call meant for ``incarnation``; a repeat of ``ref`` gets the first one's answer.
+
+        Raises:
+            WrongIncarnation: this host does not carry that life.
+        """
+        runner = self._runner
+        if runner is None or incarnation != self._incarnation or runner.state == "ended":
+            raise WrongIncarnation(f"{self._path}: incarnation {incarnation} is not here")
+        first = self._answers.get(ref)
+        if first is not None:
+            return await asyncio.shield(first)
+        answer = asyncio.ensure_future(runner.invoke(method, args, kwargs))
+        self._answers[ref] = answer
+        self._plane.call_soon(lambda: self._forget_later(ref))
+        return await asyncio.shield(answer)
+
+    def _forget_later(self, ref: str) -> None:
+        self._plane.call_later(60.0, lambda: self._drop_answer(ref))
+
+    def _drop_answer(self, ref: str) -> None:
+        self._answers.pop(ref, None)
+
+    # ------------------------------------------------------------ the plane (its thread)
+
+    def _received(self, frames: list[bytes]) -> None:
+        if len(frames) != 2:
+            self._malformed += 1
+            return
+        sender, body = frames
+        try:
+            message = decode(body)
+        except MalformedFrame:
+            self._malformed += 1
+            return
+        match message:
+            case Assign():
+                self._assigned(sender, message)
+            case Attach():
+                self._supervisor = sender
+                self._tell_now(self._hello())
+                if self._state == "ended" and self._reason is not None:
+                    self._tell_now(Exited(self._path, self._incarnation, self._reason, self._clock.monotonic()))
+            case Stop(path, incarnation, timeout) if self._is_me(path, incarnation):
+                self._ordered_to_stop(timeout)
+            case ExitSeen(path, incarnation) if self._is_me(path, incarnation):
+                self._leave()
+            case Retire() if self._state == "spare":
+                self._leave()
+            case Resolved(ref):
+                self._resolved(ref, message)
+            case AskStatus() | Resolve() | Order():
+                self._asked(sender, message)
+            case _:
+                self._malformed += 1
+
+    def _is_me(self, path: str, incarnation: int) -> bool:
+        return path == self._path and incarnation == self._incarnation
+
+    def _hello(self) -> Hello:
+        state = self._runner.state if self._runner is not None else self._state
+        return Hello(self._boot.host, os.getpid(), self._path, self._incarnation, state, self._reason)
+
+    def _asked(self, sender: bytes, message: AskStatus | Resolve | Order) -> None:
+        if self._shell is not None:
+            self._shell.asked(message, lambda answer: self._send(sender, answer))
+        elif isinstance(message, AskStatus):
+            self._send(sender, Status(message.ref, b""))
+
+    def _assigned(self, sender: bytes, order: Assign) -> None:
+        if self._state != "spare":
+            if self._is_me(order.path, order.incarnation):
+                self._tell_now(self._hello())
+            return  # another supervisor was first; it will take another host
+        self._supervisor = sender
+        self._path, self._incarnation, self._kind = order.path, order.incarnation, order.kind
+        self._state = "starting"
+        title = f"rayvisor:{order.path}#{order.incarnation}"
+        setproctitle.setproctitle(title)
+        self.__class__ = type(title, (Host,), {})  # Ray writes the class's name back into the title after each call
+        self._tell_now(self._hello())
+        system = decode_spec(order.system, SystemSpec)
+        try:
+            self._faults = (Path(self._boot.plane_dir) / f"fault-{self._boot.host}").open("w")
+            faulthandler.enable(self._faults)
+        except OSError as error:
+            self._defect(error)  # no stack of a segfault then; everything else works
+        logs = system.logs
+        self._log = child_logger(
+            Path(self._boot.data_dir),
+            order.path,
+            order.incarnation,
+            order.epoch,
+            logs.level.value,
+            logs.rotate,
+            logs.keep,
+            logs.lines_per_second,
+        )
+        if order.kind == "supervisor":
+            self._be_supervisor(order, system)
+        else:
+            self._be_worker(order)
+        self._beat()
+        self._plane.every(self._beat_interval, self._beat)
+        self._plane.every(1.0, self._send_metrics)
+
+    def _be_worker(self, order: Assign) -> None:
+        spec = decode_spec(order.part, WorkerSpec)
+        assert self._log is not None
+        self._beat_interval = spec.heartbeat.interval
+        self._publisher.set_incarnation(order.incarnation)
+        loop = self._loop
+        if loop is None:
+            self._finish(StartFailed(order.path, order.incarnation, crash("the host's loop never ran")))
+            return
+        context = HostContext(
+            path=TreePath(order.path),
+            incarnation=order.incarnation,
+            epoch=order.epoch,
+            clock=self._clock,
+            log=self._log.logger,
+            data_dir=self._boot.data_dir,
+            caller=Caller(self._boot.namespace, self._places.find),
+            resolve=self._places.find,
+            ask_children=self._ask_children,
+            publisher=self._publisher,
+            zmq_context=self._plane.context,
+            report=self._tell,
+        )
+        self._context = context
+        runner = WorkerRunner(spec, order.incarnation, context, self._tell, self._finish, self._beat_interval)
+        self._runner = runner
+
+        def begin() -> None:
+            self._task = asyncio.ensure_future(runner.live())
+
+        loop.call_soon_threadsafe(begin)
+
+    def _be_supervisor(self, order: Assign, system: SystemSpec) -> None:
+        from supervisors.runtime.factory import HostFactory
+        from supervisors.runtime.supervisor import SupervisorShell
+
+        part = decode_spec(order.part, SupervisorPart)
+        assert self._log is not None
+        self._beat_interval = part.heartbeat.interval
+        shell = SupervisorShell(
+            part=part,
+            incarnation=order.incarnation,
+            system=system,
+            system_bytes=order.system,
+            boot=self._boot,
+            loop=self._plane,
+            factory=HostFactory(self._boot),
+            log=self._log.logger,
+            report=self._tell_now,
+            finish=self._finish,
+        )
+        self._shell = shell
+        shell.start(adopt=order.adopt)
+
+    def _ordered_to_stop(self, timeout: float) -> None:
+        if self._shell is not None:
+            self._shell.order_stop()
+        elif self._runner is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._runner.order_stop)
+
+    # ------------------------------------------------------------ beats and reports
+
+    def _beat(self) -> None:
+        if self._state == "ended" or not self._supervisor:
+            return
+        self._sequence += 1
+        progress = self._runner.progress if self._runner is not None else self._sequence
+        message = Beat(
+            self._path,
+            self._incarnation,
+            self._sequence,
+            self._clock.monotonic(),
+            progress,
+            os.getloadavg()[0],
+            _resident_bytes(),
+            threading.active_count(),
+            self._clock.utc_ns(),
+        )
+        self._tell_now(message)
+
+    def _send_metrics(self) -> None:
+        context = self._context
+        if context is not None and context.metrics:
+            values, context.metrics = context.metrics, {}
+            self._tell_now(Metrics(self._path, self._incarnation, values))
+
+    def _tell(self, message: Message) -> None:
+        """From any thread."""
+        self._plane.call_soon(lambda: self._tell_now(message))
+
+    def _tell_now(self, message: Message) -> None:
+        if self._supervisor:
+            self._send(self._supervisor, message)
+
+    def _send(self, to: bytes, message: Message) -> None:
+        try:
+            self._router.send_multipart((to, encode(message)), zmq.NOBLOCK)
+        except zmq.ZMQError as error:
+            self._defect(error)
+
+    # ------------------------------------------------------------ the end
+
+    def _finish(self, message: Message) -> None:
+        """From any thread: tell the supervisor how it ended, then end this process."""
+        self._plane.call_soon(lambda: self._finish_now(message))
+
+    def _finish_now(self, message: Message) -> None:
+        if self._state == "ended":
+            return
+        self._publisher.open = False
+        self._send_metrics()
+        self._state = "ended"
+        if isinstance(message, Exited):
+            self._reason = message.reason
+            message = Exited(message.path, message.incarnation, message.reason, self._clock.monotonic())
+        elif isinstance(message, StartFailed):
+            self._reason = message.reason
+        else:
+            self._reason = SHUTDOWN
+        self._keep_reason(self._reason)
+        self._tell_now(message)
+        if self._log is not None:
+            self._log.close()
+        self._plane.call_later(_LINGER, self._leave)
+
+    def _keep_reason(self, reason: ExitReason) -> None:
+        """For a supervisor that is away: its replacement reads why we ended."""
+        try:
+            (Path(self._boot.plane_dir) / f"exit-{self._boot.host}").write_bytes(msgspec.json.encode(reason))
+        except OSError as error:
+            self._defect(error)
+
+    def _leave(self) -> None:
+        """End the process. Ray's own way out takes 100 ms and more; nothing of ours is left to put away."""
+        for kind in ("h", "p"):
+            Path(self._boot.plane_dir, f"{kind}-{self._boot.host}").unlink(missing_ok=True)
+        os._exit(0)
+
+    # ------------------------------------------------------------ questions
+
+    async def linger(self) -> None:
+        """Never returns: whoever waits for it learns from Ray that this host died."""
+        await asyncio.Event().wait()
+
+    async def _ask_place(self, path: str) -> tuple[Place, str]:
+        """Where ``path`` is, by way of our supervisor (for hosts without the data directory at hand)."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Resolved | None] = loop.create_future()
+        self._refs += 1
+        ref = self._refs
+        self._resolving[ref] = partial(_hand_over, loop, answer)
+        self._tell(Resolve(ref, path))
+        self._plane.call_soon(partial(self._expire, ref))
+        found = await answer
+        if found is None:
+            return GONE, ""
+        return Place(found.state, found.actor, found.incarnation, found.epoch, found.host), found.endpoint
+
+    def _expire(self, ref: int) -> None:
+        self._plane.call_later(1.0, lambda: self._resolved(ref, None))
+
+    def _resolved(self, ref: int, found: Resolved | None) -> None:
+        waiting = self._resolving.pop(ref, None)
+        if waiting is not None:
+            waiting(found)
+
+    async def _ask_children(self, path: str) -> list[Mapping[str, object]]:
+        place = await self._places.find(path)
+        endpoint = self._places.endpoint(path)
+        if place.state != "running" or not endpoint:
+            return []
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[bytes] = loop.create_future()
+
+        def answered(status: object) -> None:
+            body = status.body if isinstance(status, Status) else b""
+            _hand_over(loop, answer, body)
+
+        self._plane.call_soon(lambda: self._client.ask_status(endpoint, path, 1.0, answered))
+        body = await answer
+        return await children_of(body) if body else []
+
+    def _defect(self, error: BaseException) -> None:
+        """A defect of our own in a callback: log it, go on."""
+        if self._log is not None:
+            self._log.logger.opt(exception=error).error("defect in the plane of {}", self._path or self._boot.host)
+
+
+def _resident_bytes() -> int:
+    with Path("/proc/self/statm").open("rb") as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _hand_over(loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", value: T) -> None:
+    """Settle a future of another thread's loop; a second answer is dropped."""
+
+    def settle() -> None:
+        if not answer.done():
+            answer.set_result(value)
+
+    loop.call_soon_threadsafe(settle)

@@ -1,0 +1,66 @@
+"""Where a path is now: read from the goal state on the launching node, asked of the supervisor elsewhere."""
+
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from supervisors.runtime.boot import HostBoot
+from supervisors.runtime.calls import Place
+from supervisors.runtime.store import GoalStore, HostRow, PlaceRow
+
+NEVER = Place("never")
+GONE = Place("gone")
+_CACHE_FOR = 0.5
+
+
+def place_of(store: GoalStore, path: str) -> tuple[Place, HostRow | None]:
+    """What the goal state says of ``path``."""
+    row = store.place(path)
+    if row is None:
+        return NEVER, None
+    if row.state != "running":
+        return (GONE if _will_come_back(row) else NEVER), None
+    host = store.host(row.host)
+    if host is None:
+        return GONE, None
+    return Place("running", host.actor, row.incarnation, row.epoch, host.pub), host
+
+
+def _will_come_back(row: PlaceRow) -> bool:
+    return row.wanted or row.state in ("starting", "restarting")
+
+
+class PlaceFinder:
+    """Resolves paths for one process.
+
+    Args:
+        boot: tells whether the goal state is at hand.
+        ask: asks the supervisor otherwise; gives the place and the endpoint of its host's plane.
+    """
+
+    def __init__(self, boot: HostBoot, ask: Callable[[str], Awaitable[tuple[Place, str]]]) -> None:
+        self._store = GoalStore(Path(boot.data_dir)) if boot.local else None
+        self._ask = ask
+        self._asked: dict[str, tuple[float, Place, str]] = {}
+
+    async def find(self, path: str) -> Place:
+        """Where ``path`` is now; ``gone`` when nobody could tell."""
+        if self._store is not None:
+            return place_of(self._store, path)[0]
+        known = self._asked.get(path)
+        if known is not None and time.monotonic() - known[0] < _CACHE_FOR and known[1].state == "running":
+            return known[1]
+        place, endpoint = await self._ask(path)
+        self._asked[path] = time.monotonic(), place, endpoint
+        return place
+
+    def endpoint(self, path: str) -> str:
+        """The plane endpoint of the host that carries ``path``, as last found; empty when unknown."""
+        if self._store is not None:
+            host = place_of(self._store, path)[1]
+            return host.endpoint if host is not None else ""
+        return self._asked[path][2] if path in self._asked else ""
+
+    def forget(self, path: str) -> None:
+        """Ask anew next time."""
+        self._asked.pop(path, None)

@@ -1,0 +1,98 @@
+"""Keeps the spare pool full. A worker process costs 0.5-0.7 s of a core to start: paid here, before it is needed."""
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from supervisors.core.errors import RayvisorError
+from supervisors.runtime.detection import bury_files
+from supervisors.runtime.store import HostRow
+from supervisors.signals.proc import pid_alive
+from supervisors.trail.events import EventKind
+
+if TYPE_CHECKING:
+    from supervisors.runtime.supervisor import SupervisorShell
+
+_LOOK_EVERY = 0.25
+#: seconds after a claim before a new spare is made, so that its start does not compete with the recovery
+_REST = 0.5
+#: seconds to wait after Ray failed to make one
+_AFTER_FAILURE = 5.0
+
+
+class SparePool:
+    """The root supervisor's duty. Runs in the plane's thread; hosts are made in the factory's threads.
+
+    Args:
+        shell: the root supervisor.
+    """
+
+    def __init__(self, shell: "SupervisorShell") -> None:
+        self._shell = shell
+        self._making = 0
+        self._not_before = 0.0
+        self._running = False
+        #: spares that are ready
+        self.ready = 0
+
+    def start(self) -> None:
+        """Begin to look after the pool."""
+        self._running = True
+        self._shell.loop.every(_LOOK_EVERY, self._look)
+
+    def stop(self) -> None:
+        """Make no more."""
+        self._running = False
+
+    def claimed(self) -> None:
+        """One was taken: let the recovery have the processor first."""
+        self._not_before = self._shell.loop.now() + _REST
+
+    def _look(self) -> None:
+        if not self._running or self._shell.machine.ended:
+            return
+        rows = self._shell.store.hosts("path='' AND pool=''")
+        self.ready = 0
+        coming = self._making
+        for row in rows:
+            if row.state == "spare":
+                if pid_alive(row.pid, row.start_time):
+                    self.ready += 1
+                else:
+                    self._shell.store.drop_host(row.id)
+                    bury_files(Path(self._shell.boot.plane_dir), row.id)
+            elif row.creator != os.getpid() and Path(f"/proc/{row.creator}").exists():
+                coming += 1
+        # claimed since the last look, by whichever supervisor: rest first
+        if self.ready + coming < self._shell.system.spares and self._rested():
+            self._make()
+
+    def _rested(self) -> bool:
+        now = self._shell.loop.now()
+        claims = [row for row in self._shell.peers.values() if row.spare and now - row.since < _REST]
+        return now >= self._not_before and not claims
+
+    def _make(self) -> None:
+        self._making += 1
+        shell = self._shell
+
+        def made(row: HostRow) -> None:
+            shell.trail.write(EventKind.SPARE_STARTED, "", data={"pid": row.pid, "host": row.id})
+
+        def make() -> None:
+            began = time.monotonic()
+            try:
+                shell.factory.create_many(1, made=made)
+            except RayvisorError as error:
+                shell.log.warning("no spare after {:.1f} s: {}", time.monotonic() - began, error)
+                shell.loop.call_soon(self._failed)
+            shell.loop.call_soon(self._done)
+
+        shell.executor.submit(make)
+
+    def _done(self) -> None:
+        self._making -= 1
+
+    def _failed(self) -> None:
+        self._not_before = self._shell.loop.now() + _AFTER_FAILURE

@@ -1,0 +1,210 @@
+"""Runs one worker inside its host: import, config, ``start``, ``run``, ``stop``, and calls to its methods.
+
+Three kinds of class are accepted: an ``Actor`` (known by its mark, so that this package need not import ``actors``), a
+plain Python class, and an existing ``@ray.remote`` class. The latter two have no ``run``: they only answer calls, and
+the host supplies beats. Their blocking methods run on one thread of their own, so that a slow one does not look like
+a hang, and one at a time, as Ray runs them.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import inspect
+import traceback
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import msgspec
+
+from supervisors.core.reasons import NORMAL, SHUTDOWN, ExitKind, ExitReason, crash, init_error
+from supervisors.signals.messages import Exited, Ignored, Message, Started, StartFailed
+from supervisors.spec.compiled import WorkerSpec
+
+#: what ``start`` raises to say: no process is needed, and that is no failure (OTP's ``ignore``)
+IGNORE = "Ignore"
+
+
+class _Actor(Protocol):
+    ctx: object
+
+    async def start(self, ctx: object) -> None: ...
+    async def run(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+class WorkerRunner:
+    """One life of one worker.
+
+    Args:
+        spec: what to run.
+        incarnation: of this life.
+        context: handed to an Actor's ``start``.
+        report: takes the messages for the supervisor; thread-safe.
+        finish: called with the last message once all is put away; does not return control to the worker.
+        beat_interval: seconds between turns of the progress counter.
+    """
+
+    def __init__(
+        self,
+        spec: WorkerSpec,
+        incarnation: int,
+        context: object,
+        report: Callable[[Message], None],
+        finish: Callable[[Message], None],
+        beat_interval: float,
+    ) -> None:
+        self.spec = spec
+        self.incarnation = incarnation
+        #: turns of the actor's own loop: what tells a blocked loop from a live one
+        self.progress = 0
+        self.state = "starting"
+        self._context = context
+        self._report = report
+        self._finish = finish
+        self._interval = beat_interval / 2
+        self._target: object = None
+        self._is_actor = False
+        self._thread: ThreadPoolExecutor | None = None
+        self._body: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    # ------------------------------------------------------------ life
+
+    async def live(self) -> None:
+        """From import to end; reports on the way. Never raises."""
+        self._tick()
+        self._body = asyncio.ensure_future(self._bring_up())
+        outcome = await self._outcome(self._body)
+        if outcome is not None:
+            if self._stopping:
+                self._end(Exited(self.spec.path, self.incarnation, SHUTDOWN, 0.0))
+            elif outcome.message.startswith(IGNORE):
+                self._end(Ignored(self.spec.path, self.incarnation))
+            else:
+                reason = init_error(outcome.message, outcome.detail)
+                self._end(StartFailed(self.spec.path, self.incarnation, reason))
+            return
+        self.state = "running"
+        self._report(Started(self.spec.path, self.incarnation))
+        self._body = asyncio.ensure_future(self._work())
+        reason = await self._outcome(self._body) or (SHUTDOWN if self._stopping else NORMAL)
+        if self._stopping:
+            reason = await self._put_away(reason)
+        self._end(Exited(self.spec.path, self.incarnation, reason, 0.0))
+
+    def order_stop(self) -> None:
+        """Cancel the body; ``live`` goes on with ``stop``. Called in the actor's loop."""
+        self._stopping = True
+        if self._body is not None:
+            self._body.cancel()
+
+    async def _bring_up(self) -> None:
+        cls = load_class(self.spec.actor)
+        self._is_actor = hasattr(cls, "__rayvisor_actor__")
+        if self._is_actor:
+            config = cls.Config.model_validate_json(self.spec.config)  # type: ignore[attr-defined]
+            actor = cls(config)
+            self._target = actor
+            actor.ctx = self._context
+            await actor.start(self._context)
+            return
+        arguments = msgspec.json.decode(self.spec.config, type=dict[str, object])
+        if not _has_async_methods(cls):
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="methods")
+            self._target = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: cls(**arguments))
+        else:
+            self._target = cls(**arguments)
+
+    async def _work(self) -> None:
+        if self._is_actor:
+            actor: _Actor = self._target  # type: ignore[assignment]
+            await actor.run()
+        else:
+            await asyncio.Event().wait()
+
+    async def _outcome(self, task: "asyncio.Task[None]") -> ExitReason | None:
+        """None when the task returned; a reason when it raised, was cancelled or asked to exit."""
+        await asyncio.wait({task})
+        if task.cancelled():
+            return SHUTDOWN if self._stopping else crash("cancelled itself")
+        error = task.exception()
+        return None if error is None else _reason(error)
+
+    async def _put_away(self, reason: ExitReason) -> ExitReason:
+        if not self._is_actor:
+            return reason
+        actor: _Actor = self._target  # type: ignore[assignment]
+        failed = await self._outcome(asyncio.ensure_future(actor.stop()))
+        return reason if failed is None or failed.kind is ExitKind.SHUTDOWN else failed
+
+    def _end(self, message: Message) -> None:
+        self.state = "ended"
+        self._finish(message)
+
+    def _tick(self) -> None:
+        self.progress += 1
+        asyncio.get_running_loop().call_later(self._interval, self._tick)
+
+    # ------------------------------------------------------------ calls
+
+    async def invoke(self, method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+        """Call a public method of the worker.
+
+        Raises:
+            AttributeError: it has none of that name, or the name is private.
+        """
+        if method.startswith("_"):
+            raise AttributeError(f"{self.spec.actor} does not offer {method!r}: names that begin with _ are private")
+        function = getattr(self._target, method, None)
+        if not callable(function):
+            offers = ", ".join(sorted(_public(self._target)))
+            raise AttributeError(f"{self.spec.actor} has no method {method!r}; it has: {offers}")
+        if self._thread is not None:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
+        result = function(*args, **kwargs)
+        if inspect.isawaitable(result):
+            awaited: Awaitable[object] = result
+            return await awaited
+        return result
+
+
+def load_class(name: str) -> type:
+    """The class an import string names; of a ``@ray.remote`` class, the class it wraps.
+
+    Raises:
+        ImportError, AttributeError: there is no such module or class.
+        TypeError: it is no class.
+    """
+    module_name, _, attribute = name.partition(":")
+    found: object = importlib.import_module(module_name)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    metadata = getattr(found, "__ray_metadata__", None)
+    wrapped: object = getattr(metadata, "modified_class", found)
+    if not isinstance(wrapped, type):
+        raise TypeError(f"{name} is no class")
+    return wrapped
+
+
+def _has_async_methods(cls: type) -> bool:
+    return any(inspect.iscoroutinefunction(member) for _, member in inspect.getmembers(cls, inspect.isfunction))
+
+
+def _public(target: object) -> list[str]:
+    with contextlib.suppress(Exception):
+        return [name for name in dir(target) if not name.startswith("_") and callable(getattr(target, name))]
+    return []
+
+
+def _reason(error: BaseException) -> ExitReason:
+    """SUP-2: the normalised reason for what the body raised."""
+    if isinstance(error, SystemExit) and not error.code:
+        return NORMAL
+    if type(error).__name__ == IGNORE:
+        return crash(f"{IGNORE}: {error}")
+    message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    detail = "".join(traceback.format_exception(error, limit=-20))
+    if isinstance(error, MemoryError):
+        return ExitReason(ExitKind.OOM, message, detail)
+    return crash(message, detail)

@@ -1,0 +1,1 @@
+"""The signal plane: beats, exit notices and orders over ZeroMQ; death watch; verdicts. No Ray here."""

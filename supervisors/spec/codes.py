@@ -1,0 +1,160 @@
+"""Every finding a topology can have, with its stable code. Codes are never given a second meaning.
+
+10xx the file, 11xx one value, 12xx how values go together, 13xx actors and their config, 14xx advice.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """error: will not be started; warning: will, but likely not as meant; info: good to know."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One kind of finding: its severity and what it is about, in one line."""
+
+    severity: Severity
+    title: str
+
+
+_ERROR, _WARNING, _INFO = Severity.ERROR, Severity.WARNING, Severity.INFO
+
+FILE_MISSING = 1010
+FILE_IS_DIRECTORY = 1011
+FILE_UNREADABLE = 1012
+NOT_UTF8 = 1013
+FILE_EMPTY = 1014
+YAML_SYNTAX = 1015
+DUPLICATE_KEY = 1016
+ALIAS_CYCLE = 1017
+NOT_A_MAPPING = 1018
+TOO_LARGE = 1019
+TAB_INDENT = 1020
+UNKNOWN_TAG = 1021
+KEY_NOT_TEXT = 1022
+
+UNKNOWN_KEY = 1101
+MISSING_KEY = 1102
+WRONG_TYPE = 1103
+BAD_DURATION = 1104
+BAD_SIZE = 1105
+BAD_ID = 1106
+NOT_ONE_OF = 1107
+OUT_OF_RANGE = 1108
+BAD_IMPORT_STRING = 1109
+BAD_ADDRESS = 1110
+BAD_PATH = 1111
+NOT_JSON = 1112
+BAD_VALUE = 1113
+
+ACTOR_WITH_CHILDREN = 1201
+TEMPLATE_WITHOUT_SIMPLE = 1202
+CHILDREN_IN_SIMPLE = 1203
+SIMPLE_WITHOUT_TEMPLATE = 1204
+SIGNIFICANT_PERMANENT = 1205
+SIGNIFICANT_NEVER = 1206
+DUPLICATE_ID = 1207
+UNKNOWN_POLICY = 1208
+POLICY_CYCLE = 1209
+INITIAL_OVER_MAX = 1210
+SIMPLE_ONLY_KEY = 1211
+UNKNOWN_PEER = 1212
+BACKOFF_ORDER = 1213
+HANG_TOO_SOON = 1214
+ROOT_KEY = 1215
+
+MODULE_NOT_FOUND = 1301
+ATTRIBUTE_MISSING = 1302
+NOT_A_CLASS = 1303
+IMPORT_RAISED = 1304
+CONFIG_REFUSED = 1305
+CONFIG_UNKNOWN = 1306
+CONFIG_MISSING = 1307
+CONFIG_UNCHECKED = 1308
+
+SHUTDOWN_TOO_SHORT = 1401
+START_TOO_SHORT = 1402
+INTENSITY_NEVER_TRIPS = 1403
+RESTARTS_FOR_EVER = 1404
+ESCALATION_LOST = 1405
+SIGNIFICANT_IDLE = 1406
+AUTO_SHUTDOWN_IDLE = 1407
+SUPERVISOR_KILLED = 1408
+NO_SPARES = 1409
+INTENSITY_ZERO = 1410
+NO_CHILDREN = 1411
+PROCESS_COUNT = 1412
+POLICY_UNUSED = 1413
+AUTO_SHUTDOWN_RESTARTED = 1414
+
+CODES: dict[int, Code] = {
+    FILE_MISSING: Code(_ERROR, "the file does not exist"),
+    FILE_IS_DIRECTORY: Code(_ERROR, "the path is a directory, not a file"),
+    FILE_UNREADABLE: Code(_ERROR, "the system refused to read the file"),
+    NOT_UTF8: Code(_ERROR, "the file is not UTF-8 text"),
+    FILE_EMPTY: Code(_ERROR, "the file holds no document"),
+    YAML_SYNTAX: Code(_ERROR, "the text is not valid YAML"),
+    DUPLICATE_KEY: Code(_ERROR, "a key stands twice in one mapping"),
+    ALIAS_CYCLE: Code(_ERROR, "a YAML alias contains itself"),
+    NOT_A_MAPPING: Code(_ERROR, "the document is not a mapping"),
+    TOO_LARGE: Code(_ERROR, "the document is too large or too deeply nested"),
+    TAB_INDENT: Code(_ERROR, "a line is indented with a tab"),
+    UNKNOWN_TAG: Code(_ERROR, "a YAML tag is not supported, or its value does not fit it"),
+    KEY_NOT_TEXT: Code(_ERROR, "a key is a list or a mapping"),
+    UNKNOWN_KEY: Code(_ERROR, "a key is not known here"),
+    MISSING_KEY: Code(_ERROR, "a key without a default is missing"),
+    WRONG_TYPE: Code(_ERROR, "a value has the wrong type"),
+    BAD_DURATION: Code(_ERROR, "a value is no duration"),
+    BAD_SIZE: Code(_ERROR, "a value is no size"),
+    BAD_ID: Code(_ERROR, "a name holds characters a path cannot hold"),
+    NOT_ONE_OF: Code(_ERROR, "a value is none of the words allowed"),
+    OUT_OF_RANGE: Code(_ERROR, "a number is too small or too large"),
+    BAD_IMPORT_STRING: Code(_ERROR, "an actor is not written module:Class"),
+    BAD_ADDRESS: Code(_ERROR, "a value is no IP address"),
+    BAD_PATH: Code(_ERROR, "a value is no path of the tree"),
+    NOT_JSON: Code(_ERROR, "a config value cannot be sent as JSON"),
+    BAD_VALUE: Code(_ERROR, "a value is not valid"),
+    ACTOR_WITH_CHILDREN: Code(_ERROR, "a worker has keys only a supervisor may have"),
+    TEMPLATE_WITHOUT_SIMPLE: Code(_ERROR, "template needs strategy simple_one_for_one"),
+    CHILDREN_IN_SIMPLE: Code(_ERROR, "a simple_one_for_one supervisor lists children"),
+    SIMPLE_WITHOUT_TEMPLATE: Code(_ERROR, "a simple_one_for_one supervisor has no template"),
+    SIGNIFICANT_PERMANENT: Code(_ERROR, "a significant child may not be permanent"),
+    SIGNIFICANT_NEVER: Code(_ERROR, "a significant child needs auto_shutdown"),
+    DUPLICATE_ID: Code(_ERROR, "two children of one supervisor share an id"),
+    UNKNOWN_POLICY: Code(_ERROR, "a policy is named that is not declared"),
+    POLICY_CYCLE: Code(_ERROR, "policies extend each other in a circle"),
+    INITIAL_OVER_MAX: Code(_ERROR, "more initial children than max_children"),
+    SIMPLE_ONLY_KEY: Code(_ERROR, "initial and max_children need strategy simple_one_for_one"),
+    UNKNOWN_PEER: Code(_ERROR, "anti_affinity names a path that is not in the tree"),
+    BACKOFF_ORDER: Code(_ERROR, "backoff base is greater than its cap"),
+    HANG_TOO_SOON: Code(_ERROR, "hang_after is not longer than missed x interval"),
+    ROOT_KEY: Code(_ERROR, "the root has a key only a child may have"),
+    MODULE_NOT_FOUND: Code(_ERROR, "the module of an actor is not found"),
+    ATTRIBUTE_MISSING: Code(_ERROR, "the module has no such class"),
+    NOT_A_CLASS: Code(_ERROR, "the import string names something that is no class"),
+    IMPORT_RAISED: Code(_ERROR, "importing the actor's module raised"),
+    CONFIG_REFUSED: Code(_ERROR, "the actor refuses a config value"),
+    CONFIG_UNKNOWN: Code(_ERROR, "the actor takes no such config key"),
+    CONFIG_MISSING: Code(_ERROR, "the actor needs a config key that is missing"),
+    CONFIG_UNCHECKED: Code(_INFO, "the config could not be checked without starting the actor"),
+    SHUTDOWN_TOO_SHORT: Code(_WARNING, "a supervisor's shutdown is shorter than its children may take"),
+    START_TOO_SHORT: Code(_WARNING, "a supervisor's start_timeout is shorter than its children may take"),
+    INTENSITY_NEVER_TRIPS: Code(_WARNING, "backoff is so slow that intensity is never passed"),
+    RESTARTS_FOR_EVER: Code(_WARNING, "a child that always fails would restart for ever"),
+    ESCALATION_LOST: Code(_WARNING, "when the supervisor gives up, nobody acts"),
+    SIGNIFICANT_IDLE: Code(_WARNING, "significant has no effect"),
+    AUTO_SHUTDOWN_IDLE: Code(_WARNING, "auto_shutdown has no effect"),
+    SUPERVISOR_KILLED: Code(_WARNING, "a supervisor is killed before it can end its children"),
+    NO_SPARES: Code(_WARNING, "no spare hosts: every restart waits for a new process"),
+    INTENSITY_ZERO: Code(_INFO, "intensity 0: the first failure makes the supervisor give up"),
+    NO_CHILDREN: Code(_INFO, "a supervisor has no children"),
+    PROCESS_COUNT: Code(_INFO, "how many processes the system starts"),
+    POLICY_UNUSED: Code(_WARNING, "a policy is declared and never used"),
+    AUTO_SHUTDOWN_RESTARTED: Code(_WARNING, "a supervisor that shuts itself down is restarted at once"),
+}

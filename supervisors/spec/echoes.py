@@ -1,0 +1,71 @@
+"""Echoes: findings that are there only because a wrong value was left out before the rules saw the tree.
+
+``strategy: simple_one_for_on`` with a template is one fault, not two. An echo is dropped; it would come back, if it
+were true, in the next check after the first fault is mended.
+"""
+
+from collections.abc import Sequence
+
+from supervisors.spec import codes
+from supervisors.spec.codes import Severity
+from supervisors.spec.findings import Loc, Problem, nearest
+
+_SETTINGS_KEYS = ("policy", "extends")
+#: for each rule: keys of the same mapping which, when wrong themselves, make it speak of what was not written
+_SAME: dict[int, tuple[str, ...]] = {
+    codes.TEMPLATE_WITHOUT_SIMPLE: ("strategy",),
+    codes.SIMPLE_ONLY_KEY: ("strategy",),
+    codes.SIMPLE_WITHOUT_TEMPLATE: ("strategy", "template"),
+    codes.CHILDREN_IN_SIMPLE: ("strategy",),
+    codes.INITIAL_OVER_MAX: ("initial", "max_children"),
+    codes.SIGNIFICANT_PERMANENT: ("restart", *_SETTINGS_KEYS),
+    codes.BACKOFF_ORDER: ("backoff", "base", "cap", *_SETTINGS_KEYS),
+    codes.HANG_TOO_SOON: ("heartbeat", "interval", "missed", "hang_after", *_SETTINGS_KEYS),
+}
+#: the same, for keys of the supervisor above
+_ABOVE: dict[int, tuple[str, ...]] = {codes.SIGNIFICANT_NEVER: ("auto_shutdown",)}
+
+
+def is_echo(problem: Problem, faults: Sequence[Problem]) -> bool:
+    """True when ``problem`` may be no more than what ``faults``, found earlier, left behind."""
+    owner = owner_of(problem.loc)
+    return any(_follows(problem, owner, fault) for fault in faults)
+
+
+def owner_of(loc: Loc) -> Loc:
+    """The child, template, policy or root that ``loc`` belongs to: the longest such beginning of it."""
+    best = 0
+    for index, part in enumerate(loc):
+        after_children = index > 0 and loc[index - 1] == "children" and isinstance(part, int)
+        is_section = index == 0 and part in ("tree", "spares")
+        if part == "config":
+            break
+        if after_children or is_section or part == "template" or (index == 1 and loc[0] == "policies"):
+            best = index + 1
+    return loc[:best]
+
+
+def _follows(problem: Problem, owner: Loc, fault: Problem) -> bool:
+    in_common = fault.loc[:1] in (("policies",), ("defaults",))
+    if problem.code == codes.UNKNOWN_POLICY:
+        # the policy is there, but wrong as a whole
+        return fault.loc[:1] == ("policies",) and len(fault.loc) == 2 and repr(fault.loc[1]) in problem.message
+    if problem.code == codes.UNKNOWN_PEER:
+        # a child that was left out as a whole may be the one meant
+        return "children" in fault.loc and isinstance(fault.loc[-1], int) and fault.code == codes.WRONG_TYPE
+    if problem.severity is not Severity.ERROR:
+        # advice reckons with whole subtrees: it waits until they are right
+        return in_common or problem.code == codes.PROCESS_COUNT or fault.loc[: len(owner)] == owner
+    same, above = _SAME.get(problem.code, ()), _ABOVE.get(problem.code, ())
+    if in_common:
+        return _names_one_of(fault, (*same, *above))
+    place = owner_of(fault.loc)
+    if place == owner or (fault.loc[-1:] == ("template",) and fault.loc[:-1] == owner):
+        return _names_one_of(fault, same)
+    parent = owner[:-1] if owner[-1:] == ("template",) else owner[:-2]
+    return place == parent and _names_one_of(fault, above)
+
+
+def _names_one_of(fault: Problem, keys: tuple[str, ...]) -> bool:
+    name = str(fault.loc[-1]) if fault.loc else ""
+    return name in keys or (fault.code == codes.UNKNOWN_KEY and nearest(name, keys) != "")
