@@ -80,19 +80,20 @@ def _as_float(number: float | Decimal) -> float:
         raise ValueError("too large for a duration") from error
 
 
-def _validate(value: object) -> float:
+def read_duration(value: object) -> float:
+    """``parse_duration`` as a pydantic validator: an error of type ``duration``, so that a check can tell it apart."""
     if not isinstance(value, str | int | float):
         raise PydanticCustomError("duration", "{what} is no duration", {"what": type(value).__name__})
     try:
         return parse_duration(value)
     except ValueError as error:
-        raise PydanticCustomError("duration", "{what}", {"what": str(error)}) from error
+        raise PydanticCustomError("duration", "{what}", {"what": str(error).partition(";")[0]}) from error
 
 
 #: a pydantic field that holds seconds and reads what ``parse_duration`` reads
 Duration = Annotated[
     float,
-    BeforeValidator(_validate),
+    BeforeValidator(read_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": DURATION_PATTERN}, {"type": "number", "minimum": 0}]}),
 ]

@@ -60,7 +60,7 @@ def start_local(folders: Folders, stopped: Callable[[], bool]) -> str:
         _await_start(process, log, stopped)
     address = (folders.ray / "ray_current_cluster").read_text().strip()
     if not address:
-        raise LaunchError(f"Ray wrote no address: {_tail(log)}", code=2040)
+        raise LaunchError(f"Ray wrote no address: {_tail(log)}", code=2050)
     return address
 
 
@@ -71,10 +71,10 @@ def _await_start(process: "subprocess.Popen[bytes]", log: Path, stopped: Callabl
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             why = "interrupted" if stopped() else f"not within {_START_TIMEOUT:g} s: {_tail(log)}"
-            raise LaunchError(f"Ray did not start: {why}", code=2041)
+            raise LaunchError(f"Ray did not start: {why}", code=2051)
         time.sleep(0.02)
     if process.returncode != 0:
-        raise LaunchError(f"Ray did not start: {_tail(log)}", code=2042, fix="the whole output is in ray-start.log")
+        raise LaunchError(f"Ray did not start: {_tail(log)}", code=2052, fix="the whole output is in ray-start.log")
 
 
 def _tail(log: Path) -> str:
@@ -99,7 +99,18 @@ def connect(address: str, namespace: str) -> None:
         )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise LaunchError(f"cannot join Ray at {address}: {lines[0]}", code=2043, fix="is it up?") from error
+        raise LaunchError(f"cannot join Ray at {address}: {lines[0]}", code=2053, fix="is it up?") from error
+    _silence()
+
+
+def _silence() -> None:
+    """Ray prints each worker's death to the driver's standard output, where ``--json`` has to be undisturbed.
+
+    There is no setting for it; the trail says the same and more.
+    """
+    worker = sys.modules["ray._private.worker"]
+    if hasattr(worker, "print_to_stdstream"):
+        vars(worker)["print_to_stdstream"] = lambda *args, **kwargs: None
 
 
 def disconnect() -> None:

@@ -40,7 +40,7 @@ def prepare(folders: Folders, *, owned: bool) -> None:
     """
     wanted = ray_environment(folders) if owned else {"RAY_USAGE_STATS_ENABLED": "0"}
     if "ray" in sys.modules and any(os.environ.get(key) != value for key, value in wanted.items()):
-        raise LaunchError("Ray was imported before its settings were made", code=2044)
+        raise LaunchError("Ray was imported before its settings were made", code=2054)
     if owned and not folders.token.exists():
         descriptor = os.open(folders.token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         os.write(descriptor, secrets.token_hex(32).encode())

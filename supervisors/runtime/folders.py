@@ -62,7 +62,6 @@ def make(folders: Folders) -> None:
         LaunchError: a folder cannot be made, or somebody else has prepared it.
     """
     try:
-        folders.data.mkdir(parents=True, exist_ok=True)
         (folders.data / "trail").mkdir(exist_ok=True)
         (folders.data / "logs").mkdir(exist_ok=True)
     except OSError as error:
@@ -102,11 +101,16 @@ class DirectoryLock:
         self._descriptor = -1
 
     def take(self) -> None:
-        """Take the lock.
+        """Take the lock; makes the data directory when it is missing.
 
         Raises:
-            LaunchError: another process holds it.
+            LaunchError: another process holds it, or the directory cannot be made.
         """
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            text = f"data directory {self._file.parent}: {error.strerror}"
+            raise LaunchError(text, code=2002, fix="choose another") from error
         descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

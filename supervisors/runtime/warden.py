@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisors.core.errors import LaunchError, RayvisorError
@@ -21,7 +20,7 @@ from supervisors.runtime.boot import HostBoot, build_id
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.detection import bury_files
 from supervisors.runtime.factory import HostFactory
-from supervisors.runtime.folders import DirectoryLock, Folders, clear, folders_of, make
+from supervisors.runtime.folders import DirectoryLock, Folders, clear
 from supervisors.runtime.store import GoalStore
 from supervisors.runtime.supervisor import SupervisorShell
 from supervisors.signals.loop import PlaneLoop
@@ -62,7 +61,8 @@ class Warden:
     """One run of one system.
 
     Args:
-        data_dir: the system's data directory.
+        folders: of the system; made by ``prepare_folders``.
+        lock: on the data directory, taken.
         topology: what to run; None: whatever runs there already (to end it).
         search: folders for users' own actors.
         address: an existing Ray cluster to join; None: one of our own.
@@ -71,20 +71,21 @@ class Warden:
 
     def __init__(
         self,
-        data_dir: Path,
+        folders: Folders,
+        lock: DirectoryLock,
         topology: CompiledTopology | None,
         *,
         search: tuple[str, ...] = (),
         address: str | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.folders: Folders = folders_of(data_dir)
+        self.folders = folders
         self._topology = topology
         self._search = search
         self._address = address
         self._say = say
         self._clock = SystemClock()
-        self._lock = DirectoryLock(self.folders)
+        self._lock = lock
         self._stop = threading.Event()
         self._up = threading.Event()
         self._down = threading.Event()
@@ -95,6 +96,7 @@ class Warden:
         self._trail: TrailWriter | None = None
         self._shell: SupervisorShell | None = None
         self._adopting = False
+        self._closed = False
         self.loop = PlaneLoop("plane", self._defect)
 
     # ------------------------------------------------------------ what the command calls
@@ -103,14 +105,12 @@ class Warden:
         """Bring the system up to the point where the root is starting; returns at once after that.
 
         Raises:
-            LaunchError: the directory is in use, Ray does not start, or the launch was stopped.
+            LaunchError: Ray does not start, or the launch was stopped.
         """
-        make(self.folders)
-        self._lock.take()
         try:
             self._launch()
         except BaseException:
-            self._abandon()
+            self.abandon()
             raise
 
     def wait_up(self, timeout: float) -> bool:
@@ -318,8 +318,10 @@ class Warden:
             self._store.drop_host(row.id)
             bury_files(self.folders.plane, row.id)
 
-    def _abandon(self) -> None:
-        """The launch failed or was broken off: leave nothing behind, unless it was there before."""
+    def abandon(self) -> None:
+        """The launch failed or was broken off: leave nothing behind, unless it was there before. Twice is no error."""
+        if self._closed:
+            return
         if self._adopting:
             self._close(end_ray=False)
             return
@@ -327,6 +329,7 @@ class Warden:
         self._close(end_ray=True)
 
     def _close(self, *, end_ray: bool) -> None:
+        self._closed = True
         if self._shell is not None:
             self._shell.executor.shutdown(wait=False, cancel_futures=True)
         if self.loop.thread.is_alive():

@@ -3,7 +3,7 @@
 Three means, each usable alone:
 
 ========  ==========================================================================================================
-futex     0.1-0.5 ms whatever the size of the process. Tells that the beacon's *thread* ended; the watch answers with
+futex     0.2-1 ms whatever the size of the process. Tells that the beacon's *thread* ended; the watch answers with
           a SIGKILL through the pidfd, which makes it certain: no code of that process runs any more. Its files,
           locks and ports are freed only when its memory has been torn down (``proc.wait_gone``).
 pidfd     the process has ended altogether; later by the time its memory takes (Linux 5.3).
@@ -133,7 +133,7 @@ class DeathWatch:
         """Tell, once, when this process ends; at once (from the watch's thread) when it has ended before.
 
         A key that is watched already gets the new watch instead of the old one. A process without a beacon of that
-        name (or with another life's) is watched by pidfd alone.
+        name (or with another life's) is watched by pidfd alone; so is one for which no thread can be started.
 
         Args:
             key: what the notice will carry.

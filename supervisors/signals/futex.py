@@ -30,7 +30,9 @@ _NUMBERS = {  # futex, set_robust_list, gettid
     "aarch64": (98, 99, 178),
 }
 _FUTEX_WAITV = 449  # the same number on both, since Linux 5.16
-_FUTEX, _SET_ROBUST_LIST, _GETTID = _NUMBERS.get(platform.machine(), (-1, -1, -1))
+#: these numbers mean other calls elsewhere; a negative one is refused by every kernel
+_HERE = platform.machine() if platform.system() == "Linux" and ctypes.sizeof(ctypes.c_void_p) == 8 else ""
+_FUTEX, _SET_ROBUST_LIST, _GETTID = _NUMBERS.get(_HERE, (-1, -1, -1))
 _WAIT, _WAKE, _PRIVATE = 0, 1, 128
 _SIZE_U32 = 2
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -115,6 +117,8 @@ def fill_entry(entry: WaitEntry, address: int, expected: int, *, private: bool =
 
 def has_waitv() -> bool:
     """True when ``futex_waitv`` works here (Linux 5.16, unless a seccomp filter forbids it)."""
+    if _FUTEX < 0:
+        return False
     word = ctypes.c_uint32(1)
     entries = (WaitEntry * 1)()
     fill_entry(entries[0], ctypes.addressof(word), 0, private=True)
@@ -220,7 +224,7 @@ def self_test(directory: Path, timeout: float = 1.0) -> str:
     a process. ``timeout`` (seconds) bounds it where it does not.
     """
     if _FUTEX < 0:
-        return f"no robust futex calls known for {platform.machine()}"
+        return f"no robust futex calls known for {platform.system()} on {platform.machine()}"
     path = directory / f".futex-test.{os.getpid()}.{threading.get_ident()}"
     try:
         word, descriptor = create_words(path)

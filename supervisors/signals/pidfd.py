@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import platform
 import select
 import signal
 import threading
@@ -70,6 +71,8 @@ def send_signal(handle: int, number: signal.Signals) -> bool:
 
 def supported() -> bool:
     """True when handles can be made here."""
+    if platform.system() != "Linux":  # the number means another call elsewhere
+        return False
     try:
         os.close(open_pid(os.getpid()))
     except OSError:

@@ -54,6 +54,9 @@ class WordWaiter:
         """Watch the word at ``address`` (mapped by ``futex.map_shared``; the waiter unmaps it in the end).
 
         A word whose owner has died already is reported at once, from the thread.
+
+        Raises:
+            OSError: no further thread can be started; the word has been unmapped.
         """
         word = Word(token, address, futex.read_word(address))
         with self._lock:
@@ -62,7 +65,11 @@ class WordWaiter:
                 return word
             group = next((group for group in self._groups if group.has_room()), None)
             if group is None:
-                group = _Group(self._on_end, self._waitv, len(self._groups))
+                try:
+                    group = _Group(self._on_end, self._waitv, len(self._groups))
+                except RuntimeError as error:
+                    futex.unmap(address)
+                    raise OSError(errno.EAGAIN, str(error)) from error
                 self._groups.append(group)
             word.group = group
             group.add(word)

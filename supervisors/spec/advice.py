@@ -69,18 +69,18 @@ def _shutdown(node: ResolvedSupervisor) -> Iterator[Problem]:
         message = "shutdown: brutal_kill on a supervisor: it cannot end its children first"
         yield Problem(codes.SUPERVISOR_KILLED, loc, message, "set shutdown: infinity (OTP)", node.path)
     elif not isinf(own) and need > own:
-        without = "have no limit" if isinf(need) else f"may take {format_duration(round(need, 6))} one after another"
+        without = "have no limit" if isinf(need) else f"may take {_about(need)} one after another"
         message = f"shutdown {format_duration(own)} of {node.path} ends before its children: they {without}"
-        fix = "set shutdown: infinity" + ("" if isinf(need) else f" or at least {format_duration(round(need, 6))}")
+        fix = "set shutdown: infinity" + ("" if isinf(need) else f" or at least {_about(need)}")
         yield Problem(codes.SHUTDOWN_TOO_SHORT, loc, message, fix, node.path)
 
 
 def _start(node: ResolvedSupervisor) -> Iterator[Problem]:
     own, need = node.settings.start_timeout, start_need(node)
     if not isinf(own) and need > own:
-        may = "have no limit" if isinf(need) else f"may take {format_duration(round(need, 6))} one after another"
+        may = "have no limit" if isinf(need) else f"may take {_about(need)} one after another"
         message = f"start_timeout {format_duration(own)} of {node.path} ends before its children: they {may}"
-        fix = "set start_timeout: infinity" + ("" if isinf(need) else f" or at least {format_duration(round(need, 6))}")
+        fix = "set start_timeout: infinity" + ("" if isinf(need) else f" or at least {_about(need)}")
         yield Problem(codes.START_TOO_SHORT, (*node.loc, "start_timeout"), message, fix, node.path)
 
 
@@ -117,14 +117,14 @@ def _budget(node: ResolvedSupervisor) -> Iterator[Problem]:
         least = min(fastest_give_up(c.settings.backoff, options.intensity) for c in for_ever)
         message = (
             f"{_names(for_ever)} would restart for ever: backoff spreads {options.intensity} restarts over at least "
-            f"{format_duration(round(least, 3))}, so the window {window} never fills, and max_consecutive is null"
+            f"{_about(least)}, so the window {window} never fills, and max_consecutive is null"
         )
         yield Problem(codes.RESTARTS_FOR_EVER, loc, message, "set max_consecutive, or a longer period", node.path)
     if capped:
         least = min(fastest_give_up(c.settings.backoff, options.intensity) for c in capped)
         message = (
             f"intensity {window} cannot trip on {_names(capped)} alone: backoff spreads that many restarts over at "
-            f"least {format_duration(round(least, 3))}; only max_consecutive makes the supervisor give up"
+            f"least {_about(least)}; only max_consecutive makes the supervisor give up"
         )
         fix = "set a longer period, a lower intensity or a shorter backoff"
         yield Problem(codes.INTENSITY_NEVER_TRIPS, loc, message, fix, node.path)
@@ -203,6 +203,11 @@ def _count(topology: Topology, resolution: Resolution) -> Problem:
 
 def _members(node: ResolvedSupervisor) -> list[_Node]:
     return [*node.children, *([node.template] if node.template is not None else [])]
+
+
+def _about(seconds: float) -> str:
+    """A reckoned time, to the millisecond."""
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def _names(children: Sequence[_Node]) -> str:

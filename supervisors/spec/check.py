@@ -9,11 +9,12 @@ from supervisors.spec.advice import advice
 from supervisors.spec.codes import CODES
 from supervisors.spec.compile import compile_resolved, config_json
 from supervisors.spec.compiled import CompiledTopology
-from supervisors.spec.document import Document, Mark, read_document
+from supervisors.spec.document import Document, Mark
 from supervisors.spec.echoes import is_echo
 from supervisors.spec.fields import format_size
 from supervisors.spec.findings import Finding, Loc, Problem, Report, render_text, yaml_path
 from supervisors.spec.imports import ActorClass, config_problems, import_paths, importable, load_actor
+from supervisors.spec.reader import read_document
 from supervisors.spec.resolve import Resolution, ResolvedWorker, resolve
 from supervisors.spec.rules import combination_problems
 from supervisors.spec.topology import Config, Topology
@@ -124,7 +125,9 @@ def _check_text(text: str, path: Path, name: str, import_actors: bool) -> _Check
     findings = [_from_mark(name, mark, document) for mark in document.marks]
     findings += [_from_problem(name, problem, document) for problem in problems]
     findings.sort(key=lambda f: (f.line, f.column, f.code, f.message))
-    report = Report(name, tuple(dict.fromkeys(findings)))
+    # a value behind an alias is written once, however often it is used: one finding
+    unique = {(f.line, f.column, f.code, f.message): f for f in reversed(findings)}
+    report = Report(name, tuple(reversed(unique.values())))
     return report, topology, resolution
 
 

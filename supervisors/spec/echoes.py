@@ -40,7 +40,8 @@ def owner_of(loc: Loc) -> Loc:
         is_section = index == 0 and part in ("tree", "spares")
         if part == "config":
             break
-        if after_children or is_section or part == "template" or (index == 1 and loc[0] == "policies"):
+        in_template = part == "template" and index + 1 < len(loc)
+        if after_children or is_section or in_template or (index == 1 and loc[0] == "policies"):
             best = index + 1
     return loc[:best]
 
@@ -60,7 +61,7 @@ def _follows(problem: Problem, owner: Loc, fault: Problem) -> bool:
     if in_common:
         return _names_one_of(fault, (*same, *above))
     place = owner_of(fault.loc)
-    if place == owner or (fault.loc[-1:] == ("template",) and fault.loc[:-1] == owner):
+    if place == owner:
         return _names_one_of(fault, same)
     parent = owner[:-1] if owner[-1:] == ("template",) else owner[:-2]
     return place == parent and _names_one_of(fault, above)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from supervisors.core import paths
-from supervisors.core.durations import DURATION_PATTERN, format_duration, parse_duration
+from supervisors.core.durations import DURATION_PATTERN, format_duration, read_duration
 
 _INFINITY = ("infinity", "inf")
 _BRUTAL_KILL = "brutal_kill"
@@ -26,19 +26,10 @@ class SpecModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
-def _seconds(value: object) -> float:
-    if not isinstance(value, str | int | float):
-        raise PydanticCustomError("duration", "{what} is no duration", {"what": type(value).__name__})
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise PydanticCustomError("duration", "{what}", {"what": str(error).partition(";")[0]}) from error
-
-
 def _limit(value: object) -> float:
     if value in _INFINITY or value == inf:
         return inf
-    return _seconds(value)
+    return read_duration(value)
 
 
 def _shutdown(value: object) -> float:
@@ -52,7 +43,7 @@ def _format_shutdown(seconds: float) -> str:
 
 
 def _period(value: object) -> int:
-    seconds = _seconds(value)
+    seconds = read_duration(value)
     if seconds < 1 or seconds != int(seconds):
         # OTP counts restarts in whole seconds (supervisor:add_restart)
         raise PydanticCustomError("duration", "a period is a whole number of seconds, at least 1s", {})

@@ -1,7 +1,6 @@
 """Rules about values that are each valid but do not go together. All of them are errors."""
 
 from collections.abc import Iterator
-from math import isfinite
 
 from supervisors.core.durations import format_duration
 from supervisors.core.paths import id_of
@@ -12,7 +11,8 @@ from supervisors.spec.settings import ChildSettings
 from supervisors.spec.topology import Config, Root, Topology
 from supervisors.tree.model import AutoShutdown, Restart
 
-_FINITE = "JSON has no such number; write it as text or leave it out"
+_CANNOT = "JSON cannot carry this text: it is no Unicode (half a surrogate pair)"
+_FIX = "write the character itself"
 
 
 def combination_problems(topology: Topology, resolution: Resolution) -> list[Problem]:
@@ -139,21 +139,32 @@ def _peers(node: ResolvedSupervisor, known: set[str]) -> Iterator[Problem]:
 
 def _configs(node: ResolvedSupervisor) -> Iterator[Problem]:
     for worker in node.workers:
-        for loc in _not_finite(worker.node.config, (*worker.loc, "config")):
-            yield Problem(codes.NOT_JSON, loc, "config holds an infinite number or nan", _FINITE, worker.path)
+        for loc in _not_json(worker.node.config, (*worker.loc, "config")):
+            yield Problem(codes.NOT_JSON, loc, _CANNOT, _FIX, worker.path)
     initial = node.node.initial
     overrides: tuple[Config, ...] = () if isinstance(initial, int) else initial
     for index, config in enumerate(overrides):
-        for loc in _not_finite(config, (*node.loc, "initial", index)):
-            yield Problem(codes.NOT_JSON, loc, "config holds an infinite number or nan", _FINITE, node.path)
+        for loc in _not_json(config, (*node.loc, "initial", index)):
+            yield Problem(codes.NOT_JSON, loc, _CANNOT, _FIX, node.path)
 
 
-def _not_finite(value: object, loc: Loc) -> Iterator[Loc]:
-    if isinstance(value, float) and not isfinite(value):
+def _not_json(value: object, loc: Loc) -> Iterator[Loc]:
+    """Texts that are no Unicode. (Infinite numbers and nan the models refuse by themselves.)"""
+    if isinstance(value, str) and not _is_text(value):
         yield loc
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _not_finite(item, (*loc, str(key)))
+            if not _is_text(str(key)):
+                yield loc
+            yield from _not_json(item, (*loc, str(key)))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _not_finite(item, (*loc, index))
+            yield from _not_json(item, (*loc, index))
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -66,11 +66,11 @@ class Logs(SpecModel):
     """Log files, one per process."""
 
     level: LogLevel = LogLevel.INFO
-    """Least severity that is written. Default INFO."""
+    """Least severity that is written. Default INFO: starts, ends and decisions, not every message."""
     rotate: Annotated[Size, Field(ge=1000)] = 20_000_000
     """Size at which a file is closed and a new one begun. Default 20MB: opens in any editor."""
     keep: Annotated[WholeNumber, Field(ge=1)] = 5
-    """Old files kept for each process. Default 5."""
+    """Old files kept for each process. Default 5: with ``rotate`` 120MB for a process at most."""
     lines_per_second: Annotated[WholeNumber, Field(ge=1)] = 1000
     """Lines one process may write in a second; the rest are counted and dropped. Default 1000: a child that fails
     in a loop cannot fill the disk."""
@@ -80,9 +80,9 @@ class Trail(SpecModel):
     """The event record all explanations are read from (design §8)."""
 
     rotate: Annotated[Size, Field(ge=1000)] = 50_000_000
-    """Size at which a file is closed and a new one begun. Default 50MB."""
+    """Size at which a file is closed and a new one begun. Default 50MB: a file is still easy to copy and read."""
     keep: Annotated[WholeNumber, Field(ge=1)] = 10
-    """Old files kept. Default 10."""
+    """Old files kept. Default 10: with ``rotate`` 550MB at most."""
 
 
 class Defaults(SpecModel):

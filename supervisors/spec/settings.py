@@ -39,7 +39,7 @@ class HeartbeatSettings(SpecModel):
     missed: Annotated[WholeNumber, Field(ge=1)] = 3
     """Beats missed until the child is suspect. Default 3: one lost beat is no failure."""
     hang_after: Duration | None = 2.0
-    """Alive but without progress of its loop for this long: hung. Default 2s: past any garbage collection.
+    """Alive but without progress of its loop for this long: hung. Default 2s: longer than a usual garbage collection.
     null: never called hung."""
 
 

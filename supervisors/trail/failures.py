@@ -81,7 +81,16 @@ _OPENS = frozenset(
     }
 )
 #: Kinds that join a failure that is open, never begin one.
-_JOINS = frozenset({EventKind.VERDICT, EventKind.RESTART_DECIDED, EventKind.RESTART_SCHEDULED, EventKind.CHILD_KILLED})
+_JOINS = frozenset(
+    {
+        EventKind.VERDICT,
+        EventKind.CHILD_EXITED,
+        EventKind.CHILD_KILLED,
+        EventKind.RESTART_DECIDED,
+        EventKind.RESTART_SCHEDULED,
+        EventKind.GAVE_UP,
+    }
+)
 _HEALS = frozenset({EventKind.RECOVERED, EventKind.CHILD_READY})
 
 
@@ -116,12 +125,9 @@ class FailureFold:
     def _find(self, event: TrailEvent) -> FailureTrail | None:
         key = event.failure
         if not key:
-            if event.kind in _OPENS and not _is_intended(event):
-                key = failure_id(event.path, event.incarnation)
-            elif event.kind in _JOINS:
-                return self._failures.get(failure_id(event.path, event.incarnation))
-            else:
-                return None
+            key = failure_id(event.path, event.incarnation)
+            if event.kind not in _OPENS or _is_intended(event):
+                return self._failures.get(key) if event.kind in _JOINS else None
         found = self._failures.get(key)
         if found is None:
             path, _, life = key.rpartition("#")
@@ -162,6 +168,8 @@ def _apply(failure: FailureTrail, event: TrailEvent) -> None:
             failure.verdict = str(event.data.get("verdict", ""))
         case EventKind.CHILD_EXITED | EventKind.CHILD_START_FAILED if own and event.reason is not None:
             failure.reason = event.reason
+            if not event.reason.is_abnormal:
+                failure.outcome = Outcome.HELD  # until a restart is decided: only a permanent child gets one
         case EventKind.RESTART_DECIDED:
             failure.decision = describe(event)
             failure.reason = failure.reason or event.reason
@@ -169,6 +177,8 @@ def _apply(failure: FailureTrail, event: TrailEvent) -> None:
                 failure.decide_ms = round(since_ms - _signal_ms(failure), 3)
             if is_refusal(event):
                 failure.outcome = Outcome.HELD
+            elif failure.outcome is Outcome.HELD:
+                failure.outcome = Outcome.OPEN
         case EventKind.GAVE_UP:
             failure.outcome = Outcome.GAVE_UP
             failure.decision = failure.decision or describe(event)

@@ -25,6 +25,8 @@ from supervisors.trail.status import SystemStatus, report
 MAX_REQUESTS = 16
 #: Seconds a client may take to send its request or to take the answer.
 CLIENT_TIMEOUT = 5.0
+#: Seconds between two looks at the trail when nobody scrapes.
+READ_EVERY = 1.0
 #: Most events one /trail answer has.
 MAX_TRAIL = 5_000
 _JSON = "application/json"
@@ -83,6 +85,9 @@ class StatusServer:
         except TrailError:
             self._server.server_close()
             raise
+        self._stop = threading.Event()
+        self._reader = threading.Thread(target=self._read_on, name="trail-metrics", daemon=True)
+        self._reader.start()
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="trail-http", daemon=True
         )
@@ -98,11 +103,31 @@ class StatusServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        self._stop.set()
+        self._reader.join()
         self.metrics.close()
+
+    def _read_on(self) -> None:
+        """Keep the totals up to date though nobody scrapes: a segment may be deleted before the next scrape."""
+        try:
+            self.metrics.poll()
+            while not self._stop.wait(READ_EVERY):
+                self.metrics.poll()
+        except (TrailError, OSError) as error:
+            logger.error("metrics stopped reading the trail: {}", error)
 
     def answer(self, target: str, accept: str) -> tuple[int, str, bytes]:
         """Status code, content type and body for one GET."""
-        url = urlsplit(target)
+        try:
+            return self._answer(target, accept)
+        except (TrailError, OSError) as error:
+            return 500, _JSON, msgspec.json.encode(Problem(str(error)))
+
+    def _answer(self, target: str, accept: str) -> tuple[int, str, bytes]:
+        try:
+            url = urlsplit(target)
+        except ValueError as error:
+            return 400, _JSON, msgspec.json.encode(Problem(f"bad address: {error}"))
         match url.path:
             case "/metrics":
                 encoder, content_type = choose_encoder(accept)
@@ -130,8 +155,6 @@ class StatusServer:
             since = _whole(fields, "since", 0)
             limit = min(_whole(fields, "limit", 500), MAX_TRAIL)
             events = list(read_all(self._folder, since=since, limit=limit))
-        except TrailError as error:
-            return 500, _JSON, msgspec.json.encode(Problem(str(error)))
         except ValueError as error:
             return 400, _JSON, msgspec.json.encode(Problem(f"bad query: {error}"))
         return 200, _JSON, msgspec.json.encode(TrailPage(events, events[-1].seq + 1 if events else since))

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from supervisors.trail.counters import Counters, Histogram, load, save
+from supervisors.trail.events import TrailError
 from supervisors.trail.reader import Follower
 from supervisors.trail.status import SystemStatus, report
 
@@ -56,8 +57,11 @@ class TrailMetrics(Collector):
 
     def poll(self) -> None:
         """Read what is new in the trail. Scrapes do it too; call it at start and now and then to keep them short."""
-        with self._lock:
-            while events := self._follower.poll():
+        more = True
+        while more:
+            with self._lock:  # anew for each batch: a long replay does not keep a scrape waiting for all of it
+                events = self._follower.poll()
+                more = bool(events)
                 for one in events:
                     self._counters.add(one)
                 if self._follower.segment != self._segment:
@@ -66,7 +70,8 @@ class TrailMetrics(Collector):
 
     def close(self) -> None:
         """Save the totals and let go of the trail."""
-        self.poll()
+        with suppress(TrailError, OSError):  # told when it was met; what was counted before is saved all the same
+            self.poll()
         with self._lock:
             self._save()
             self._follower.close()

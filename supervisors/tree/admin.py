@@ -1,138 +1,143 @@
 """The orders of OTP's supervisor API: start_child, terminate_child, restart_child, delete_child and the questions."""
 
-from collections.abc import Generator
-
 from supervisors.tree.child import Child, ChildState
-from supervisors.tree.machine import StartFailure, SupervisorMachine, Wait
-from supervisors.tree.messages import AdminCalled, Call, ChildCounts, ChildInfo, Event, Reply
-from supervisors.tree.model import ChildSpec, ChildType, Restart, Strategy, spec_errors
+from supervisors.tree.messages import AdminCalled, Call, ChildCounts, ChildInfo, Reply
+from supervisors.tree.model import ChildSpec, ChildType, Restart, Strategy, check_specs, spec_errors
+from supervisors.tree.starting import start_one
+from supervisors.tree.state import Operation, StartFailure, SupervisorState
+from supervisors.tree.stopping import stop_one
 
-Operation = Generator[Wait, Event, None]
 
-
-def handle_admin(machine: SupervisorMachine, event: AdminCalled) -> Operation | None:
+def handle_admin(state: SupervisorState, event: AdminCalled) -> Operation | None:
     """Carry out one order; the reply is emitted when it is done."""
     match event.call:
         case Call.START_CHILD:
-            return _start_dynamic(machine, event) if machine.is_simple else _start_child(machine, event)
+            return _start_dynamic(state, event) if state.is_simple else _start_child(state, event)
         case Call.TERMINATE_CHILD:
-            return _terminate_child(machine, event)
+            return _terminate_child(state, event)
         case Call.RESTART_CHILD:
-            return _restart_child(machine, event)
+            return _restart_child(state, event)
         case Call.DELETE_CHILD:
-            machine.emit(_delete_child(machine, event))
+            state.emit(_delete_child(state, event))
         case Call.WHICH_CHILDREN:
-            machine.emit(Reply(event.ref, children=which_children(machine)))
+            state.emit(Reply(event.ref, children=which_children(state)))
         case Call.COUNT_CHILDREN:
-            machine.emit(Reply(event.ref, counts=count_children(machine)))
+            state.emit(Reply(event.ref, counts=count_children(state)))
         case Call.GET_CHILDSPEC:
-            machine.emit(_get_childspec(machine, event))
+            state.emit(_get_childspec(state, event))
         case Call.CHANGE_SPECS:
-            machine.emit(_change_specs(machine, event))
+            state.emit(_change_specs(state, event))
     return None
 
 
-def which_children(machine: SupervisorMachine) -> tuple[ChildInfo, ...]:
+def which_children(state: SupervisorState) -> tuple[ChildInfo, ...]:
     """All children in start order (OTP lists them the other way round)."""
-    return tuple(ChildInfo(c.id, c.state.value, c.spec.type.value, c.incarnation) for c in machine.children.values())
+    return tuple(ChildInfo(c.id, c.state.value, c.spec.type.value, c.incarnation) for c in state.children.values())
 
 
-def count_children(machine: SupervisorMachine) -> ChildCounts:
+def count_children(state: SupervisorState) -> ChildCounts:
     """Counts as OTP defines them; a simple_one_for_one supervisor has one spec, the template."""
-    children = machine.children.values()
+    children = state.children.values()
+    dead = 0 if state.is_simple else sum(1 for c in children if state.mailbox.has_exit(c.id))
     supervisors = sum(1 for c in children if c.spec.type is ChildType.SUPERVISOR)
     return ChildCounts(
-        specs=1 if machine.is_simple else len(machine.children),
-        active=sum(1 for c in children if c.has_process),
+        specs=1 if state.is_simple else len(state.children),
+        active=sum(1 for c in children if c.has_process) - dead,
         supervisors=supervisors,
-        workers=len(machine.children) - supervisors,
+        workers=len(state.children) - supervisors,
     )
 
 
-def _start_child(machine: SupervisorMachine, event: AdminCalled) -> Operation:
+def _start_child(state: SupervisorState, event: AdminCalled) -> Operation:
     spec = event.spec
     if spec is None:
-        machine.emit(Reply(event.ref, "missing_spec"))
+        state.emit(Reply(event.ref, "missing_spec"))
         return
-    if errors := spec_errors(machine.flags, spec):
-        machine.emit(Reply(event.ref, errors[0], spec.id))
+    if errors := spec_errors(state.flags, spec):
+        state.emit(Reply(event.ref, errors[0], spec.id))
         return
-    present = machine.children.get(spec.id)
+    present = state.children.get(spec.id)
     if present is not None:
         error = "already_started" if present.has_process else "already_present"
-        machine.emit(Reply(event.ref, error, spec.id, present.incarnation))
+        state.emit(Reply(event.ref, error, spec.id, present.incarnation))
         return
-    if machine.flags.max_children is not None and len(machine.children) >= machine.flags.max_children:
-        machine.emit(Reply(event.ref, "max_children", spec.id))
+    if state.flags.max_children is not None and len(state.children) >= state.flags.max_children:
+        state.emit(Reply(event.ref, "max_children", spec.id))
         return
-    yield from _bring_up(machine, Child(spec, spec.id), event.ref)
+    yield from _bring_up(state, Child(spec, spec.id, incarnation=state.floor), event.ref)
 
 
-def _start_dynamic(machine: SupervisorMachine, event: AdminCalled) -> Operation:
-    assert machine.template is not None
-    cap = machine.flags.max_children
-    if cap is not None and len(machine.children) >= cap:
-        machine.emit(Reply(event.ref, "max_children"))
+def _start_dynamic(state: SupervisorState, event: AdminCalled) -> Operation:
+    assert state.template is not None
+    cap = state.flags.max_children
+    if cap is not None and len(state.children) >= cap:
+        state.emit(Reply(event.ref, "max_children"))
         return
-    if event.id in machine.children:
-        machine.emit(Reply(event.ref, "already_started", event.id, machine.children[event.id].incarnation))
+    if event.id in state.children:
+        state.emit(Reply(event.ref, "already_started", event.id, state.children[event.id].incarnation))
         return
-    child = Child(machine.template, event.id or machine.new_dynamic_id(), args=event.args)
-    yield from _bring_up(machine, child, event.ref)
+    if event.id:
+        state.reserve_dynamic_id(event.id)
+        child = Child(state.template, event.id, incarnation=state.floor, args=event.args)
+    else:
+        child = Child(state.template, state.new_dynamic_id(), args=event.args)
+    yield from _bring_up(state, child, event.ref)
 
 
-def _bring_up(machine: SupervisorMachine, child: Child, ref: str) -> Operation:
+def _bring_up(state: SupervisorState, child: Child, ref: str) -> Operation:
     """A new child joins only when it has a process, or is ignored and neither temporary nor dynamic (OTP)."""
-    machine.children[child.id] = child
-    failure = yield from machine.start_one(child, restart=False)
+    state.add_child(child)
+    failure = yield from start_one(state, child, restart=False)
     if failure is not None:
-        machine.forget(child)
-        machine.emit(_failed(ref, failure))
+        state.forget(child)
+        state.emit(_failed(ref, failure))
         return
-    if not child.has_process and (child.spec.restart is Restart.TEMPORARY or machine.is_simple):
-        machine.forget(child)
-    machine.emit(Reply(ref, id=child.id, incarnation=child.incarnation if child.has_process else 0))
+    if not child.has_process and (child.spec.restart is Restart.TEMPORARY or state.is_simple):
+        state.forget(child)
+    state.emit(Reply(ref, id=child.id, incarnation=child.incarnation if child.has_process else 0))
 
 
 def _failed(ref: str, failure: StartFailure) -> Reply:
     return Reply(ref, "shutdown" if failure.interrupted else "start_error", failure.id, reason=failure.reason)
 
 
-def _terminate_child(machine: SupervisorMachine, event: AdminCalled) -> Operation:
-    child = machine.children.get(event.id)
+def _terminate_child(state: SupervisorState, event: AdminCalled) -> Operation:
+    child = state.children.get(event.id)
     if child is None:
-        machine.emit(Reply(event.ref, "not_found", event.id))
+        named_template = state.template is not None and event.id == state.template.id
+        state.emit(Reply(event.ref, "simple_one_for_one" if named_template else "not_found", event.id))
         return
-    yield from machine.stop_one(child)
-    machine.drop(child)
-    machine.emit(Reply(event.ref, id=event.id))
+    yield from stop_one(state, child)
+    state.drop(child)
+    state.emit(Reply(event.ref, id=event.id))
 
 
-def _restart_child(machine: SupervisorMachine, event: AdminCalled) -> Operation:
-    child = machine.children.get(event.id)
-    error = _not_stopped(machine, child)
+def _restart_child(state: SupervisorState, event: AdminCalled) -> Operation:
+    child = state.children.get(event.id)
+    error = _not_stopped(state, child)
     if child is None or error:
-        machine.emit(Reply(event.ref, error, event.id))
+        state.emit(Reply(event.ref, error, event.id))
         return
-    failure = yield from machine.start_one(child, restart=False)
+    failure = yield from start_one(state, child, restart=False)
     if failure is not None:
-        machine.emit(_failed(event.ref, failure))
+        child.wanted = False  # it stays as the hand that stopped it left it
+        state.emit(_failed(event.ref, failure))
         return
-    machine.emit(Reply(event.ref, id=child.id, incarnation=child.incarnation if child.has_process else 0))
+    state.emit(Reply(event.ref, id=child.id, incarnation=child.incarnation if child.has_process else 0))
 
 
-def _delete_child(machine: SupervisorMachine, event: AdminCalled) -> Reply:
-    child = machine.children.get(event.id)
-    error = _not_stopped(machine, child)
+def _delete_child(state: SupervisorState, event: AdminCalled) -> Reply:
+    child = state.children.get(event.id)
+    error = _not_stopped(state, child)
     if child is None or error:
         return Reply(event.ref, error, event.id)
-    machine.forget(child)
+    state.forget(child)
     return Reply(event.ref, id=event.id)
 
 
-def _not_stopped(machine: SupervisorMachine, child: Child | None) -> str:
+def _not_stopped(state: SupervisorState, child: Child | None) -> str:
     """OTP's word for why a child may be neither restarted nor deleted by hand; empty when it may."""
-    if machine.is_simple:
+    if state.is_simple:
         return "simple_one_for_one"
     if child is None:
         return "not_found"
@@ -141,42 +146,41 @@ def _not_stopped(machine: SupervisorMachine, child: Child | None) -> str:
     return "running" if child.has_process else ""
 
 
-def _get_childspec(machine: SupervisorMachine, event: AdminCalled) -> Reply:
-    child = machine.children.get(event.id)
-    if child is None:
-        return Reply(event.ref, "not_found", event.id)
-    return Reply(event.ref, id=event.id, spec=child.spec)
+def _get_childspec(state: SupervisorState, event: AdminCalled) -> Reply:
+    child = state.children.get(event.id)
+    if child is not None:
+        return Reply(event.ref, id=event.id, spec=child.spec)
+    if state.template is not None and event.id == state.template.id:
+        return Reply(event.ref, id=event.id, spec=state.template)
+    return Reply(event.ref, "not_found", event.id)
 
 
-def _change_specs(machine: SupervisorMachine, event: AdminCalled) -> Reply:
+def _change_specs(state: SupervisorState, event: AdminCalled) -> Reply:
     """OTP's code_change: new flags and specs take effect; nothing is started or stopped by it."""
-    flags = event.flags or machine.flags
-    if (flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE) != machine.is_simple:
+    flags = event.flags or state.flags
+    if (flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE) != state.is_simple:
         return Reply(event.ref, "bad_strategy_change")
-    for spec in event.specs:
-        if errors := spec_errors(flags, spec):
-            return Reply(event.ref, errors[0], spec.id)
-    if machine.is_simple:
-        if len(event.specs) != 1:
-            return Reply(event.ref, "bad_start_spec")
-        machine.template = event.specs[0]
-        for child in machine.children.values():
-            child.spec = machine.template
+    if errors := check_specs(flags, event.specs):
+        return Reply(event.ref, errors[0])
+    if state.is_simple:
+        state.template = event.specs[0]
+        for child in state.children.values():
+            child.spec = state.template
     else:
-        machine.children = _merged(machine.children, event.specs)
-    machine.flags = flags
-    machine.window.intensity, machine.window.period = flags.intensity, flags.period
-    machine.dirty.update(machine.children)
+        state.children = _merged(state.children, event.specs, state.floor)
+    state.flags = flags
+    state.window.intensity, state.window.period = flags.intensity, flags.period
+    state.dirty.update(state.children)
     return Reply(event.ref)
 
 
-def _merged(children: dict[str, Child], specs: tuple[ChildSpec, ...]) -> dict[str, Child]:
+def _merged(children: dict[str, Child], specs: tuple[ChildSpec, ...], floor: int) -> dict[str, Child]:
     """New specs in their order, then the children that no spec names any more, which stay as they are."""
     merged: dict[str, Child] = {}
     for spec in specs:
         child = children.get(spec.id)
         if child is None:
-            child = Child(spec, spec.id, wanted=False)
+            child = Child(spec, spec.id, incarnation=floor, wanted=False)
         child.spec = spec
         merged[spec.id] = child
     for child_id, child in children.items():

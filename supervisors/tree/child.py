@@ -75,10 +75,19 @@ class ChildRecord(msgspec.Struct, frozen=True):
 
 
 class SupervisorRecord(msgspec.Struct, frozen=True):
-    """What a replaced supervisor inherits (SUP-8). Stamps are whole monotonic seconds of this machine's boot."""
+    """What a replaced supervisor inherits (SUP-8).
+
+    Attributes:
+        stamps: restarts that count, newest first, in whole monotonic seconds of this machine's boot.
+        children: one row for each child.
+        floor: highest incarnation of any child forgotten so far; a child of the same name goes on above it.
+        next_dynamic: number of the next dynamic child's id.
+    """
 
     stamps: tuple[int, ...]
     children: tuple[ChildRecord, ...]
+    floor: int = 0
+    next_dynamic: int = 1
 
 
 def record_of(child: Child, order: int) -> ChildRecord:

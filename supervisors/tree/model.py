@@ -85,8 +85,8 @@ class ChildSpec:
         start_timeout: seconds from the order to start until started; a failed start after that.
         ready_timeout: seconds from started until the child says it is ready; None: started is ready.
         backoff: delays between restarts; None restarts at once for ever (OTP).
-        max_consecutive: failures in a row, without ``backoff.reset_after`` of health, that make the supervisor give
-            up although its intensity window never fills; None: no such cap (OTP).
+        max_consecutive: restarts in a row, without ``backoff.reset_after`` of health, after which the next failure
+            makes the supervisor give up although its intensity window never fills; None: no such cap (OTP).
         on_crash: for a supervisor: what its children meet when it crashes.
     """
 
@@ -136,6 +136,22 @@ def spec_errors(flags: SupervisorFlags, child: ChildSpec) -> list[str]:
         errors.append("bad_combination: significant + permanent")
     if child.significant and flags.auto_shutdown is AutoShutdown.NEVER:
         errors.append("bad_combination: significant + auto_shutdown never")
-    if child.shutdown < 0:
+    if not child.id:
+        errors.append("missing_id: a child needs an id")
+    if not child.shutdown >= 0:
         errors.append("invalid_shutdown: a time may not be negative")
     return errors
+
+
+def check_specs(flags: SupervisorFlags, children: tuple[ChildSpec, ...]) -> list[str]:
+    """What OTP's ``check_childspecs`` would refuse in a supervisor's whole spec (SUP-6); empty when it is valid."""
+    if flags.intensity < 0 or flags.period <= 0:
+        return ["invalid_intensity: intensity >= 0 and period > 0 are whole numbers"]
+    if flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE and len(children) != 1:
+        return ["bad_start_spec: simple_one_for_one takes exactly one child spec, the template"]
+    seen: set[str] = set()
+    for child in children:
+        if child.id in seen:
+            return [f"duplicate_child_name: {child.id}"]
+        seen.add(child.id)
+    return [f"{child.id}: {error}" for child in children for error in spec_errors(flags, child)]

@@ -1,0 +1,1 @@
+"""The ``rayvisor`` command. The only room that prints."""

@@ -1,0 +1,99 @@
+"""A replaced supervisor takes over what its crashed predecessor left (SUP-8); OTP has nothing like it."""
+
+from dataclasses import dataclass, field
+
+from supervisors.core.reasons import ExitReason
+from supervisors.tree.child import Child, ChildRecord, ChildState, SupervisorRecord
+from supervisors.tree.messages import ChildExited, NoteKind, ReportStarted
+from supervisors.tree.model import Restart
+from supervisors.tree.restarting import schedule_retry
+from supervisors.tree.starting import start_one
+from supervisors.tree.state import Operation, SupervisorState
+from supervisors.tree.stopping import end_process
+
+
+@dataclass(slots=True)
+class Inheritance:
+    """What ``restore`` found: nothing of it has been acted on yet.
+
+    Attributes:
+        superseded: ids with the incarnation recorded for them, whose running process is of an older one.
+        pending: ids to start without counting a restart.
+        exits: ends the predecessor did not live to see.
+    """
+
+    superseded: dict[str, int] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
+    exits: list[ChildExited] = field(default_factory=list)
+
+
+def restore(
+    state: SupervisorState, record: SupervisorRecord, alive: dict[str, int], lost: dict[str, ExitReason]
+) -> Inheritance:
+    """Bring the children to where record and living processes say they are; see ``SupervisorMachine.resume``."""
+    found = Inheritance()
+    state.window.restore(record.stamps)
+    state.floor, state.next_dynamic = record.floor, record.next_dynamic
+    if state.is_simple:
+        for row in record.children:
+            state.reserve_dynamic_id(row.id)
+    if (record.children or record.floor) and not state.is_simple:
+        rows = {row.id for row in record.children}
+        for child_id in [child_id for child_id in state.children if child_id not in rows and child_id not in alive]:
+            state.forget(state.children[child_id])  # its predecessor had forgotten it: temporary and ended, or deleted
+    for row in sorted(record.children, key=lambda row: row.order):
+        _restore_row(state, row)
+    for child in list(state.children.values()):
+        incarnation = alive.get(child.id)
+        if incarnation is not None:
+            if incarnation < child.incarnation:
+                found.superseded[child.id] = child.incarnation
+            child.incarnation, child.state = incarnation, ChildState.RUNNING
+            child.wanted, child.orphans = True, False
+        elif not child.wanted:
+            continue
+        elif child.id in lost:
+            child.state = ChildState.RUNNING
+            found.exits.append(ChildExited(child.id, child.incarnation, lost[child.id]))
+        elif child.spec.restart is Restart.TEMPORARY and child.incarnation > 0:
+            state.forget(child)  # its one life is over
+        else:
+            found.pending.append(child.id)
+    state.note(NoteKind.ADOPTED, adopted=len(alive), lost=len(found.exits), pending=len(found.pending))
+    return found
+
+
+def take_over(state: SupervisorState, found: Inheritance) -> Operation:
+    """End processes of older incarnations, start what should run; a failed start is retried, not fatal."""
+    for child_id, incarnation in found.superseded.items():
+        child = state.children[child_id]
+        yield from end_process(state, child, "superseded")
+        child.incarnation = incarnation
+        if child.wanted:
+            found.pending.append(child_id)
+    for child_id in found.pending:
+        child = state.children[child_id]
+        failure = yield from start_one(state, child, restart=True)
+        if failure is not None and failure.interrupted:
+            return
+        if failure is not None:
+            schedule_retry(state, child)
+        elif child.state is ChildState.UNDEFINED and (state.is_simple or child.spec.restart is Restart.TEMPORARY):
+            state.forget(child)
+    state.emit(ReportStarted())
+
+
+def _restore_row(state: SupervisorState, row: ChildRecord) -> None:
+    child = state.children.get(row.id)
+    if child is None:
+        if state.template is None:
+            return  # its spec is gone from the topology
+        child = state.children[row.id] = Child(state.template, row.id)
+    child.incarnation = row.incarnation
+    child.failures = row.failures
+    child.up_since = row.up_since
+    child.wanted = row.wanted
+    child.args = row.args
+    child.restarts = row.restarts
+    child.orphans = row.orphans
+    state.dirty.add(row.id)
