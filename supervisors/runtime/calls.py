@@ -80,6 +80,9 @@ class Caller:
                 seen_dead = place.incarnation
             except WrongIncarnation:
                 self._cache.pop(path, None)
+                if time.monotonic() >= deadline:
+                    raise ChildUnavailable(f"{path}.{method}: not reached within {timeout:g} s") from None
+                await asyncio.sleep(_LOOK_EVERY)
 
     def cast(self, path: str, method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
         """See ``Context.cast``."""

@@ -5,6 +5,7 @@ believed, and the machine hears of the end only once the death watch (or, on oth
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import msgspec
 import zmq
 
 from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
+from supervisors.runtime.agents import FRESH, Agents
 from supervisors.runtime.peers import FailureTimes, Peer
 from supervisors.signals.beacon import remove_files
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
@@ -20,9 +22,12 @@ from supervisors.signals.messages import (
     Beat,
     Exited,
     ExitSeen,
+    Gone,
     Hello,
     Ignored,
+    Looked,
     MalformedFrame,
+    Message,
     Metrics,
     Noted,
     Ready,
@@ -31,7 +36,7 @@ from supervisors.signals.messages import (
     StartFailed,
     decode,
 )
-from supervisors.signals.verdicts import Change, HeartbeatRule, PeerVerdict, Signal, Verdict
+from supervisors.signals.verdicts import Change, Evidence, HeartbeatRule, PeerVerdict, Signal, Verdict
 from supervisors.spec.compiled import HeartbeatSpec
 from supervisors.trail.events import EventKind, failure_id
 from supervisors.tree.messages import ChildExited, ChildIgnored, ChildReady, ChildStarted, ChildStartFailed
@@ -55,6 +60,8 @@ class Detection:
         self._shell = shell
         self._watch: DeathWatch | None = None
         self._running = False
+        #: agents on other nodes
+        self.agents = Agents(shell)
         #: totals for the status
         self.messages = 0
         self.malformed = 0
@@ -83,12 +90,14 @@ class Detection:
         assert row is not None
         self._connect(row.id, row.endpoint)
         rule = _rule(self._heartbeat(peer.id))
-        peer.verdict = PeerVerdict(rule, shell.loop.now(), row.local)
+        # an agent stands in for the eyes of this machine; without its word nothing is proved (see ``_changed``)
+        peer.verdict = PeerVerdict(rule, shell.loop.now(), local=True)
         if row.local:
             assert self._watch is not None
             self._watch.watch(row.id, row.id, row.pid, row.start_time)
         else:
             host, loop = row.id, shell.loop
+            self.agents.watch(peer)
             shell.executor.submit(
                 lambda: shell.factory.watch(row, lambda words: loop.call_soon(lambda: self._ray_says_dead(host, words)))
             )
@@ -127,15 +136,35 @@ class Detection:
     def received(self, frames: list[bytes]) -> None:
         """One message from a host."""
         self.messages += 1
-        peer = self._shell.by_host.get(frames[0].decode(errors="replace"))
-        if len(frames) != 2 or peer is None:
-            self.malformed += peer is not None or len(frames) != 2
+        if len(frames) != 2:
+            self.malformed += 1
             return
+        sender = frames[0].decode(errors="replace")
+        peer = self._shell.by_host.get(sender)
+        if peer is None and not self.agents.is_agent(sender):
+            return  # a host whose end is settled already
         try:
             message = decode(frames[1])
         except MalformedFrame:
             self.malformed += 1
             return
+        if peer is None:
+            self._agent_says(message)
+        else:
+            self._peer_says(peer, message)
+
+    def _agent_says(self, message: Message) -> None:
+        match message:
+            case Gone(host, signal):
+                self._died(host, signal, self._shell.loop.now())
+            case Looked(host, evidence):
+                peer = self._shell.by_host.get(host)
+                if peer is not None:
+                    peer.told, peer.told_at = Evidence(evidence), self._shell.loop.now()
+            case _:
+                return  # an agent's beats and greetings
+
+    def _peer_says(self, peer: Peer, message: Message) -> None:
         shell, now = self._shell, self._shell.loop.now()
         match message:
             case Beat():
@@ -211,7 +240,7 @@ class Detection:
         shell.ended(peer, event)
 
     def _why(self, peer: Peer, kind: ExitKind, words: str, stopping: bool) -> ExitReason:
-        if peer.kill_reason is not None:
+        if peer.kill_reason is not None and kind is not ExitKind.NODE_LOST:
             return peer.kill_reason
         stack = self._read_leftover(peer, "fault")
         if stack:
@@ -255,7 +284,8 @@ class Detection:
         self.cpu_seconds = time.thread_time()
         for peer in list(self._shell.by_host.values()):
             if peer.verdict is not None and peer.end is None:
-                self._changed(peer, peer.verdict.tick(now, loop.lag, peer.evidence))
+                evidence = peer.evidence if is_local(peer) else partial(self.agents.evidence, peer)
+                self._changed(peer, peer.verdict.tick(now, loop.lag, evidence))
 
     def _changed(self, peer: Peer, change: Change | None) -> None:
         if change is None or peer.gone:
@@ -269,7 +299,9 @@ class Detection:
         }
         if shell.is_stopping(peer.id):
             return
-        if change.verdict in (Verdict.HUNG, Verdict.DEAD):
+        if change.verdict in (Verdict.HUNG, Verdict.DEAD) and not self._is_proved(peer):
+            data["verdict"] = Verdict.UNAVAILABLE.value
+        elif change.verdict in (Verdict.HUNG, Verdict.DEAD):
             kind = ExitKind.HUNG if change.verdict is Verdict.HUNG else ExitKind.KILLED
             reason = ExitReason(kind, change.why)
             peer.kill_reason = reason
@@ -277,6 +309,13 @@ class Detection:
             shell.kill(peer)
             return
         shell.write(EventKind.VERDICT, peer.id, peer.incarnation, data=data)
+
+    def _is_proved(self, peer: Peer) -> bool:
+        """Silence from another node proves nothing: the agent there, or Ray, has to say what it means."""
+        if is_local(peer):
+            return True
+        fresh = self._shell.loop.now() - peer.told_at < FRESH
+        return fresh and peer.told is not Evidence.UNKNOWN
 
     # ------------------------------------------------------------ the record
 
@@ -300,6 +339,11 @@ class Detection:
         if why:
             data["why"] = why
         shell.write(EventKind.VERDICT, peer.id, peer.incarnation, reason, failure, data)
+
+
+def is_local(peer: Peer) -> bool:
+    """True when the peer's process runs on this machine's own node."""
+    return peer.host is None or peer.host.local
 
 
 def bury_files(plane_dir: Path, host: str) -> None:

@@ -213,6 +213,21 @@ class HostFactory:
     def _hosts_at(self, path: str) -> list[HostRow]:
         return self._store.hosts("path=? AND state='claimed'", (path,))
 
+    def agent(self, node: str, path: str) -> HostRow:
+        """The agent process of another node, made when there is none.
+
+        Raises:
+            LaunchError: Ray could not make one in time.
+        """
+        for row in self._store.hosts("path=? AND state='claimed'", (path,)):
+            try:
+                ray.get_actor(row.actor, namespace=self._boot.namespace)
+            except ValueError:
+                self._store.drop_host(row.id)
+                continue
+            return row
+        return self.create(path, PlacementSpec(node=node))
+
     # ------------------------------------------------------------ unmaking
 
     def destroy(self, row: HostRow) -> None:

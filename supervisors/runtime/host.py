@@ -20,6 +20,7 @@ import zmq
 
 from supervisors.core.paths import TreePath
 from supervisors.core.reasons import SHUTDOWN, ExitReason, crash
+from supervisors.runtime.agents import NodeAgent
 from supervisors.runtime.boot import HostBoot, HostInfo, check_build, extend_search
 from supervisors.runtime.calls import Caller, Place, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
@@ -39,6 +40,8 @@ from supervisors.signals.messages import (
     ExitSeen,
     Hello,
     Ignored,
+    KillProcess,
+    Look,
     MalformedFrame,
     Message,
     Metrics,
@@ -49,6 +52,7 @@ from supervisors.signals.messages import (
     StartFailed,
     Status,
     Stop,
+    Watch,
     decode,
     encode,
 )
@@ -81,6 +85,8 @@ class Host:
         self._boot = msgspec.msgpack.decode(boot, type=HostBoot)
         extend_search(self._boot.search)
         check_build(self._boot.build)
+        for folder in (self._boot.plane_dir, self._boot.shm_dir, self._boot.data_dir):
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)  # on another machine nobody made them yet
         self._clock = SystemClock()
         self._path = ""
         self._incarnation = 0
@@ -96,6 +102,7 @@ class Host:
         self._beat_interval = 0.1
         self._sequence = 0
         self._malformed = 0
+        self._agent: NodeAgent | None = None
         self._refs = 0
         self._resolving: dict[int, Callable[[Resolved | None], None]] = {}
         self._answers: dict[str, asyncio.Future[object]] = {}
@@ -142,7 +149,7 @@ class Host:
             WrongIncarnation: this host does not carry that life.
         """
         runner = self._runner
-        if runner is None or incarnation != self._incarnation or runner.state == "ended":
+        if runner is None or incarnation != self._incarnation or runner.state != "running":
             raise WrongIncarnation(f"{self._path}: incarnation {incarnation} is not here")
         first = self._answers.get(ref)
         if first is not None:
@@ -186,6 +193,8 @@ class Host:
                 self._leave()
             case Resolved(ref):
                 self._resolved(ref, message)
+            case Watch() | KillProcess() | Look():
+                self._agent_asked(sender, message)
             case AskStatus() | Resolve() | Order():
                 self._asked(sender, message)
             case _:
@@ -197,6 +206,14 @@ class Host:
     def _hello(self) -> Hello:
         state = self._runner.state if self._runner is not None else self._state
         return Hello(self._boot.host, os.getpid(), self._path, self._incarnation, state, self._reason)
+
+    def _agent_asked(self, sender: bytes, message: Watch | KillProcess | Look) -> None:
+        """An idle host on another node that a supervisor speaks to so is that node's agent."""
+        if self._agent is None:
+            self._agent = NodeAgent(self._plane, Path(self._boot.shm_dir), self._send)
+            self._state = "agent"
+            setproctitle.setproctitle("rayvisor:agent")
+        self._agent.received(sender, message)
 
     def _asked(self, sender: bytes, message: AskStatus | Resolve | Order) -> None:
         if self._shell is not None:

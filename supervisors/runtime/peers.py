@@ -40,11 +40,14 @@ class Peer:
     since: float = 0.0
     last_beat: Beat | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    #: what the agent of its node said last, and when (hosts on other nodes)
+    told: Evidence = Evidence.UNKNOWN
+    told_at: float = 0.0
     _sample: SchedSample | None = None
 
     def evidence(self) -> Evidence:
         """What this machine says of the process."""
-        if self.host is None or not self.host.local:
+        if self.host is None:
             return Evidence.UNKNOWN
         found, self._sample = read_evidence(self.host.pid, self.host.start_time, self._sample)
         return found

@@ -445,7 +445,7 @@ class SupervisorShell:
             return
         if row.local:
             kill_certain(row.pid, row.start_time)
-        else:
+        elif not self.detection.agents.kill(peer):
             self.executor.submit(lambda: self.factory.destroy(row))
 
     def _reap(self, child_id: str) -> None:

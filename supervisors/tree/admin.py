@@ -64,7 +64,7 @@ def _start_child(state: SupervisorState, event: AdminCalled) -> Operation:
     if state.flags.max_children is not None and len(state.children) >= state.flags.max_children:
         state.emit(Reply(event.ref, "max_children", spec.id))
         return
-    yield from _bring_up(state, Child(spec, spec.id, incarnation=state.floor), event.ref)
+    yield from _bring_up(state, Child(spec, spec.id, incarnation=state.floor, by_hand=True), event.ref)
 
 
 def _start_dynamic(state: SupervisorState, event: AdminCalled) -> Operation:
@@ -165,7 +165,7 @@ def _change_specs(state: SupervisorState, event: AdminCalled) -> Reply:
     if state.is_simple:
         state.template = event.specs[0]
         for child in state.children.values():
-            child.spec = state.template
+            child.spec, child.by_hand = state.template, True
     else:
         state.children = _merged(state.children, event.specs, state.floor)
     state.flags = flags
@@ -181,7 +181,7 @@ def _merged(children: dict[str, Child], specs: tuple[ChildSpec, ...], floor: int
         child = children.get(spec.id)
         if child is None:
             child = Child(spec, spec.id, incarnation=floor, wanted=False)
-        child.spec = spec
+        child.spec, child.by_hand = spec, True
         merged[spec.id] = child
     for child_id, child in children.items():
         merged.setdefault(child_id, child)

@@ -85,10 +85,14 @@ def take_over(state: SupervisorState, found: Inheritance) -> Operation:
 
 def _restore_row(state: SupervisorState, row: ChildRecord) -> None:
     child = state.children.get(row.id)
+    spec = row.spec or state.template
     if child is None:
-        if state.template is None:
+        if spec is None:
+            state.floor = max(state.floor, row.incarnation)
             return  # its spec is gone from the topology
-        child = state.children[row.id] = Child(state.template, row.id)
+        child = state.children[row.id] = Child(spec, row.id)
+    if row.spec is not None:
+        child.spec, child.by_hand = row.spec, True
     child.incarnation = row.incarnation
     child.failures = row.failures
     child.up_since = row.up_since

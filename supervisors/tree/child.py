@@ -35,6 +35,7 @@ class Child:
         args: opaque extra start arguments of a dynamic child.
         timer: token of the pending backoff timer, 0 when there is none.
         restarts: successful restarts, for people.
+        by_hand: added or changed by an order, so that the declared spec is not the one it runs by.
     """
 
     spec: ChildSpec
@@ -49,6 +50,7 @@ class Child:
     args: str = ""
     timer: int = 0
     restarts: int = 0
+    by_hand: bool = False
 
     @property
     def has_process(self) -> bool:
@@ -60,7 +62,7 @@ _WITH_PROCESS = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.S
 
 
 class ChildRecord(msgspec.Struct, frozen=True):
-    """What is kept of a child outside the supervisor's process."""
+    """What is kept of a child outside the supervisor's process; ``spec`` only where it is not the declared one."""
 
     id: str
     order: int
@@ -72,6 +74,7 @@ class ChildRecord(msgspec.Struct, frozen=True):
     args: str
     restarts: int
     orphans: bool = False
+    spec: ChildSpec | None = None
 
 
 class SupervisorRecord(msgspec.Struct, frozen=True):
@@ -103,4 +106,5 @@ def record_of(child: Child, order: int) -> ChildRecord:
         child.args,
         child.restarts,
         child.orphans,
+        child.spec if child.by_hand else None,
     )

@@ -153,13 +153,13 @@ class TreeMachine(RuleBasedStateMachine):
                     process = self.processes[child_id]
                     assert (process.incarnation, process.told) == (incarnation, False)
                     process.told = True
-                    self.seen.stops.append(child_id)
+                    self.note_stop(process)
                 case KillChild(child_id, incarnation, why):
                     process = self.processes[child_id]
                     assert process.incarnation == incarnation
-                    if why == "brutal_kill":
-                        self.seen.stops.append(child_id)
                     process.told = True
+                    if why == "brutal_kill":
+                        self.note_stop(process)
                 case SetTimer(token, at):
                     assert token not in self.timers
                     assert at >= self.now
@@ -170,6 +170,7 @@ class TreeMachine(RuleBasedStateMachine):
                     assert ref in self.seen.asked
                     assert ref not in self.seen.answered, "two replies"
                     self.seen.answered.add(ref)
+                    self.seen.stops.clear()  # what an order stopped
                 case ReapSubtree(child_id):
                     self.seen.orphaned.discard(child_id)
                 case Exit() | ReportStartFailed():
@@ -187,6 +188,10 @@ class TreeMachine(RuleBasedStateMachine):
         self.seen.highest[order.id] = order.incarnation
         self.seen.stops.clear()
         self.processes[order.id] = Process(order.id, order.incarnation)
+
+    def note_stop(self, process: Process) -> None:
+        if process.up:
+            self.seen.stops.append(process.id)  # not a start that was broken off: that goes before the others
 
     def decide(self) -> None:
         """Count restarts apart from the machine: never more than the intensity within the period."""
@@ -317,19 +322,9 @@ class TreeMachine(RuleBasedStateMachine):
                 lost[process.id] = data.draw(st.sampled_from(REASONS))
         self.timers.clear()
         self.seen.asked = set(self.seen.answered)
-        children = {c.id: c for c in self.machine.children.values()}
-        declared = {c.id for c in self.spec.children}
-        if not self.machine.is_simple:  # what was added by hand is not in the topology: the shell ends it
-            for child_id in [i for i in self.processes if i not in declared]:
-                del self.processes[child_id]
-                del alive[child_id]
-        self.seen.orphaned = {
-            i for i in self.seen.orphaned if i in children and (self.machine.is_simple or i in declared)
-        }
         for child_id, reason in lost.items():
-            if children[child_id].spec.type is ChildType.SUPERVISOR and reason.is_abrupt:
+            if self.machine.children[child_id].spec.type is ChildType.SUPERVISOR and reason.is_abrupt:
                 self.seen.orphaned.add(child_id)
-        self.seen.orphaned &= set(children) if self.machine.is_simple else declared
         self.seen.stops.clear()
         self.machine = SupervisorMachine(self.spec, jitter=lambda: 0.5)
         effects = self.machine.resume(record, alive, lost, self.now)

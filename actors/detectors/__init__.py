@@ -1,0 +1,1 @@
+"""Detectors: pure ``observe(sample, now) -> verdict`` cores, with thin actors around them."""

@@ -1,0 +1,1 @@
+"""Recovery workers: actors that carry out and check recoveries."""
