@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -28,6 +29,7 @@ from supervisors.trail.view import render
 from supervisors.trail.writer import TrailWriter
 
 if TYPE_CHECKING:
+    from supervisors.runtime.folders import DirectoryLock
     from supervisors.runtime.warden import Warden
     from supervisors.spec.compiled import CompiledTopology
 
@@ -75,24 +77,40 @@ def down(
     began = time.monotonic()
     holder = lock.holder()
     if holder > 0:
-        os.kill(holder, signal.SIGTERM)
-        while lock.holder() == holder:
-            if now and time.monotonic() - began > 0.2:
-                os.kill(holder, signal.SIGTERM)
-            time.sleep(0.05)
-        _say_down(data_dir, began, json_=json_)
-        return
+        _end_launcher(lock, holder, now=now)
+        if not _anything_left(folders.data):
+            _say_down(data_dir, began, json_=json_)
+            return
+    console("WARNING")
     try:
         warden = _warden(data_dir, None, (), None, quiet=json_)
         warden.launch()
     except LaunchError as error:
         if error.code != 2006:
             raise
-        _say_down(data_dir, began, json_=json_, nothing=True)
+        _say_down(data_dir, began, json_=json_, nothing=holder <= 0)
         return
     warden.wait_up(10.0)
     warden.finish(force=lambda: now)
     _say_down(data_dir, began, json_=json_)
+
+
+def _end_launcher(lock: "DirectoryLock", holder: int, *, now: bool) -> None:
+    """Tell the process that holds the lock to take its system down, and wait until it let go."""
+    began = time.monotonic()
+    with suppress(ProcessLookupError):  # it went by itself just now
+        os.kill(holder, signal.SIGTERM)
+        while lock.holder() == holder:
+            if now and time.monotonic() - began > 0.2:
+                os.kill(holder, signal.SIGTERM)
+            time.sleep(0.05)
+
+
+def _anything_left(data: Path) -> bool:
+    """True when a launcher was killed before it had ended everything."""
+    from supervisors.runtime.store import GoalStore
+
+    return bool(GoalStore(data).hosts())
 
 
 def _say_down(data_dir: Path, began: float, *, json_: bool, nothing: bool = False) -> None:
@@ -193,7 +211,7 @@ class _Run:
             raise
         server = None
         try:
-            server = self._serve()
+            server = self._serve_quietly()
             with Follower(warden.folders.data / "trail", from_start=False) as follower:
                 code = self._supervise(warden, follower, server, began)
         except RayvisorError as error:
@@ -214,6 +232,15 @@ class _Run:
         self._interrupts += 1
         if self._warden is not None:
             self._warden.stop()
+
+    def _serve_quietly(self) -> StatusServer | None:
+        """Its threads take no signals: those are for the main thread, which alone can hold them back in time."""
+        numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        try:
+            return self._serve()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _serve(self) -> StatusServer | None:
         metrics = self._compiled.system.metrics

@@ -9,8 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import ray
@@ -21,6 +23,8 @@ from supervisors.runtime.folders import Folders
 
 _START_TIMEOUT = 60.0
 _OBJECT_STORE = 80_000_000
+#: what a user or the system ends a launcher with
+ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
 
 def start_local(folders: Folders, stopped: Callable[[], bool]) -> str:
@@ -94,13 +98,38 @@ def connect(address: str, namespace: str) -> None:
     """
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
-        ray.init(
-            address=address, namespace=namespace, log_to_driver=False, configure_logging=False, include_dashboard=False
-        )
+        with _own_signals():
+            ray.init(
+                address=address,
+                namespace=namespace,
+                log_to_driver=False,
+                configure_logging=False,
+                include_dashboard=False,
+            )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise LaunchError(f"cannot join Ray at {address}: {lines[0]}", code=2053, fix="is it up?") from error
     _silence()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's signal handlers: Ray puts its own in their place, and its own end the process on SIGTERM.
+
+    Signals that come meanwhile wait. Without effect outside the main thread, where handlers cannot be set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING_SIGNALS)
+    handlers = {number: signal.getsignal(number) for number in ENDING_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if handler is not None:  # set by Python: there is something to go back to
+                signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _silence() -> None:
@@ -116,7 +145,8 @@ def _silence() -> None:
 def disconnect() -> None:
     """Leave the cluster."""
     if ray.is_initialized():
-        ray.shutdown()
+        with _own_signals():
+            ray.shutdown()
 
 
 def runs(folders: Folders) -> bool:

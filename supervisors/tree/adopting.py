@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from supervisors.core.reasons import ExitReason
 from supervisors.tree.child import Child, ChildRecord, ChildState, SupervisorRecord
 from supervisors.tree.messages import ChildExited, NoteKind, ReportStarted
-from supervisors.tree.model import Restart
+from supervisors.tree.model import ChildType, Restart
 from supervisors.tree.restarting import schedule_retry
-from supervisors.tree.starting import start_one
+from supervisors.tree.starting import adopts, start_one
 from supervisors.tree.state import Operation, SupervisorState
 from supervisors.tree.stopping import end_process
+
+
+_WITH_PROCESS = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING})
 
 
 @dataclass(slots=True)
@@ -41,8 +44,11 @@ def restore(
         rows = {row.id for row in record.children}
         for child_id in [child_id for child_id in state.children if child_id not in rows and child_id not in alive]:
             state.forget(state.children[child_id])  # its predecessor had forgotten it: temporary and ended, or deleted
+    vanished: set[str] = set()
     for row in sorted(record.children, key=lambda row: row.order):
         _restore_row(state, row)
+        if row.state in _WITH_PROCESS and row.id not in alive and row.id not in lost:
+            vanished.add(row.id)
     for child in list(state.children.values()):
         incarnation = alive.get(child.id)
         if incarnation is not None:
@@ -50,14 +56,20 @@ def restore(
                 found.superseded[child.id] = child.incarnation
             child.incarnation, child.state = incarnation, ChildState.RUNNING
             child.wanted, child.orphans = True, False
-        elif not child.wanted:
             continue
+        if child.id in vanished and child.spec.type is ChildType.SUPERVISOR:
+            # nobody knows how it ended: its own children may run
+            child.orphans = True
+        if not child.wanted:
+            state.reap_orphans(child)
         elif child.id in lost:
             child.state = ChildState.RUNNING
             found.exits.append(ChildExited(child.id, child.incarnation, lost[child.id]))
         elif child.spec.restart is Restart.TEMPORARY and child.incarnation > 0:
             state.forget(child)  # its one life is over
         else:
+            if not adopts(child):
+                state.reap_orphans(child)
             found.pending.append(child.id)
     state.note(NoteKind.ADOPTED, adopted=len(alive), lost=len(found.exits), pending=len(found.pending))
     return found

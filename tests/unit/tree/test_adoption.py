@@ -261,3 +261,24 @@ def test_orders_wait_until_the_take_over_is_done() -> None:
     assert machine.step(AdminCalled("r", Call.COUNT_CHILDREN), 105.0) == []
     effects = machine.step(ChildStarted("a", 2), 105.0)
     assert [reply.ref for reply in of_kind(effects, Reply)] == ["r"]
+
+
+def test_a_supervisor_below_that_vanished_unseen_is_adopted_or_its_subtree_reaped() -> None:
+    """Its exit was on its way when its own supervisor crashed: nobody knows how it ended."""
+    _, effects = _resumed(_spec(ADOPTED), _left_by(_spec(ADOPTED)), {}, {})
+    assert of_kind(effects, StartChild) == [StartChild("s", 2, adopt=True, restart=True)]
+    _, effects = _resumed(_spec(REAPED), _left_by(_spec(REAPED)), {}, {})
+    assert of_kind(effects, ReapSubtree) == [ReapSubtree("s")]
+    assert of_kind(effects, StartChild) == [StartChild("s", 2, restart=True)]
+
+
+def test_what_was_started_by_hand_is_taken_over_with_its_spec() -> None:
+    bench = Bench(ChildSpec("a"))
+    bench.boot()
+    by_hand = ChildSpec("b", Restart.TRANSIENT, shutdown=1.0)
+    bench.send(AdminCalled("r", Call.START_CHILD, spec=by_hand))
+    bench.bring_up()
+    machine, effects = _resumed(_spec(ChildSpec("a")), bench.machine.record(), {"a": 1, "b": 1}, {})
+    assert of_kind(effects, StartChild) == []
+    assert machine.children["b"].spec == by_hand
+    assert [row.spec for row in machine.record().children] == [None, by_hand]
