@@ -61,7 +61,7 @@ class Lives:
     def by_exception(self, client: "System") -> float:
         """Milliseconds from the raise to the verdict."""
         self._system.settle(self._path, self._life, SPARES)
-        client.call(self._path, "fail", once=True)
+        client.call(self._path, "fail")
         event = self._system.trail.wait(DEAD, self._path, self._life)
         assert event.reason is not None
         self._life += 1

@@ -29,7 +29,7 @@ from supervisors.trail.view import render
 from supervisors.trail.writer import TrailWriter
 
 if TYPE_CHECKING:
-    from supervisors.runtime.folders import DirectoryLock
+    from supervisors.runtime.folders import DirectoryLock, Folders
     from supervisors.runtime.warden import Warden
     from supervisors.spec.compiled import CompiledTopology
 
@@ -53,6 +53,7 @@ def up(
     Examples: rayvisor up                      rayvisor up examples/replay.yaml --for 60s --json
     """
     span = _span(for_)
+    _settle_ray(data_dir, address)
     _, compiled = load_topology(topology)
     search = tuple(dict.fromkeys((str(topology.resolve().parent), str(Path.cwd()))))
     if detach:
@@ -144,7 +145,6 @@ def _warden(
     """Ray's settings come before the first import of ray, hence the late import."""
     from supervisors.runtime.environment import prepare
     from supervisors.runtime.folders import DirectoryLock, folders_of, make
-    from supervisors.runtime.store import GoalStore
 
     folders = folders_of(data_dir)
     if compiled is None and not (folders.data / "goals.sqlite").exists():
@@ -153,10 +153,7 @@ def _warden(
     lock.take()
     try:
         make(folders)
-        store = GoalStore(folders.data)
-        adopts = compiled is None or bool(store.hosts("state='claimed'"))
-        owned = store.get("ray_owned", "1") == "1" if adopts else address is None
-        prepare(folders, owned=owned)
+        prepare(folders, owned=_owns_ray(folders, address))
     except BaseException:
         lock.release()
         raise
@@ -167,6 +164,29 @@ def _warden(
             err.print(line, style="dim", markup=False)
 
     return Warden(folders, lock, compiled, search=search, address=address, say=say)
+
+
+def _owns_ray(folders: "Folders", address: str | None) -> bool:
+    """True when the Ray cluster is, or will be, our own: what still runs decides, then the option."""
+    from supervisors.runtime.store import FILE_NAME, GoalStore
+
+    if (folders.data / FILE_NAME).exists():
+        store = GoalStore(folders.data)
+        if store.hosts("state='claimed'"):
+            return store.get("ray_owned", "1") == "1"
+    return address is None
+
+
+def _settle_ray(data_dir: Path, address: str | None) -> None:
+    """Ray's settings, before users' modules are imported: one with a ``@ray.remote`` class imports Ray."""
+    from supervisors.runtime.environment import ray_environment
+    from supervisors.runtime.folders import folders_of
+
+    folders = folders_of(data_dir)
+    if _owns_ray(folders, address):
+        os.environ.update(ray_environment(folders))
+    else:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 
 class _Run:
@@ -217,7 +237,7 @@ class _Run:
         except RayvisorError as error:
             self._tell(str(error))
             warden.abandon()
-            if self._interrupts:
+            if self._interrupts and not warden.up:
                 err.print("stopped during start-up; nothing is left running", markup=False)
                 raise typer.Exit(128 + signal.SIGINT) from None
             raise
@@ -276,7 +296,8 @@ class _Run:
         finally:
             if live is not None:
                 live.stop()
-        healthy = self._verdict(observer) if announced and not warden.wait_down(0) else ""
+        due = announced and not self._interrupts and not warden.wait_down(0)
+        healthy = self._verdict(observer) if due else ""
         if not self._json:
             err.print("stopping", style="dim")
         outcome = warden.finish(force=lambda: self._interrupts > 1)

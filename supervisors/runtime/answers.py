@@ -8,6 +8,7 @@ import msgspec
 
 from supervisors.core.errors import RayvisorError
 from supervisors.runtime.places import place_of
+from supervisors.signals.client import Answer, PlaneClient
 from supervisors.signals.messages import AskStatus, Message, Order, Ordered, Resolve, Resolved, Status
 from supervisors.trail.events import EventKind
 from supervisors.trail.status import ChildStatus, PlaneStatus, SupervisorStatus
@@ -40,20 +41,35 @@ class Answers:
     def __init__(self, shell: "SupervisorShell") -> None:
         self._shell = shell
         self._serial = 0
+        self._client = PlaneClient(shell.loop)
 
     def asked(self, message: AskStatus | Resolve | Order, answer: Callable[[Message], None]) -> None:
         """Answer one question; an order is answered when it has been carried out."""
         match message:
             case AskStatus(ref, path):
-                body = msgspec.json.encode(self.status()) if path == self._shell.path else b""
-                answer(Status(ref, body))
+                if path == self._shell.path:
+                    answer(Status(ref, msgspec.json.encode(self.status())))
+                else:
+                    self._pass_on(ref, path, answer)
             case Resolve(ref, path):
                 answer(self._resolve(ref, path))
             case Order():
                 self._order(message, answer)
 
+    def _pass_on(self, ref: int, path: str, answer: Callable[[Message], None]) -> None:
+        """A child asks about another supervisor: ask that one."""
+        host = place_of(self._shell.store, path)[1]
+        if host is None:
+            answer(Status(ref, b""))
+            return
+
+        def answered(status: Answer | None) -> None:
+            answer(Status(ref, status.body if isinstance(status, Status) else b""))
+
+        self._client.ask_status(host.endpoint, path, 1.0, answered)
+
     def _resolve(self, ref: int, path: str) -> Resolved:
-        place, host = place_of(self._shell.store, path)
+        place, host = place_of(self._shell.store, path, here=False)
         if host is None:
             return Resolved(ref, path, place.state)
         return Resolved(ref, path, place.state, place.pub, place.actor, place.incarnation, place.epoch, host.endpoint)
@@ -129,7 +145,7 @@ class Answers:
             epoch=peer.epoch if peer is not None else 0,
             restarts=child.restarts,
             beat_age=verdict.beat_age(now) if verdict is not None else None,
-            verdict=verdict.verdict.value if verdict is not None else "",
+            verdict=shell.detection.verdict_of(peer) if peer is not None and host is not None else "",
             last_reason=shell.last_reasons.get(child.id, ""),
             next_at=child.next_at,
             host=host.actor if host is not None else "",

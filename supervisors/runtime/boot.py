@@ -10,6 +10,9 @@ import msgspec
 
 from supervisors.core.errors import LaunchError
 
+#: seconds a busy Python thread of a supervisor may keep the plane's thread waiting (Python's own default is 5 ms)
+SWITCH_INTERVAL = 0.0005
+
 
 class HostBoot(msgspec.Struct, frozen=True):
     """First words to a host.
@@ -24,6 +27,7 @@ class HostBoot(msgspec.Struct, frozen=True):
         transport: ipc or tcp.
         bind: address for tcp.
         methods: death-watch methods the host has to serve.
+        nodes: there may be other nodes: what is published must be reachable from them.
         local: it is to run on the launching node, with the data directory at hand.
         build: build id of the maker's code.
         search: folders to add to the import path, for users' own actors.
@@ -38,6 +42,7 @@ class HostBoot(msgspec.Struct, frozen=True):
     transport: str
     bind: str
     methods: tuple[str, ...]
+    nodes: bool
     local: bool
     build: str
     search: tuple[str, ...]

@@ -18,6 +18,7 @@ from supervisors.runtime.peers import FailureTimes, Peer
 from supervisors.signals.beacon import remove_files
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
 from supervisors.signals.messages import (
+    AskStatus,
     Attach,
     Beat,
     Exited,
@@ -178,7 +179,7 @@ class Detection:
                 peer.metrics.update(message.values)
             case Noted():
                 shell.write(message.kind, peer.id, peer.incarnation, data=dict(message.data))
-            case Resolve():
+            case Resolve() | AskStatus():
                 shell.asked(message, lambda answer: shell.send(peer, answer))
             case Started():
                 peer.acknowledged = True
@@ -217,7 +218,7 @@ class Detection:
 
         def look() -> None:
             alive = peer.host is not None and self._shell.factory.node_of(peer.host)
-            kind = ExitKind.KILLED if alive else ExitKind.NODE_LOST
+            kind = ExitKind.KILLED if alive and "its node" not in words else ExitKind.NODE_LOST
             self._shell.loop.call_soon(lambda: self._died(host, "ray", self._shell.loop.now(), kind, words))
 
         self._shell.executor.submit(look)
@@ -316,6 +317,13 @@ class Detection:
             return True
         fresh = self._shell.loop.now() - peer.told_at < FRESH
         return fresh and peer.told is not Evidence.UNKNOWN
+
+    def verdict_of(self, peer: Peer) -> str:
+        """What is believed of a peer, for people."""
+        if peer.verdict is None:
+            return ""
+        verdict = peer.verdict.verdict
+        return Verdict.UNAVAILABLE.value if verdict is Verdict.HUNG and not self._is_proved(peer) else verdict.value
 
     # ------------------------------------------------------------ the record
 

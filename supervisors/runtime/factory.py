@@ -5,6 +5,7 @@ Ray is asked for processes, nodes and resources only; whether and when a host is
 
 import contextlib
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from supervisors.spec.compiled import PlacementSpec
 
 #: seconds Ray gets to bring up a host process; a worker takes 0.5-2 s, on a loaded machine far more
 CREATE_TIMEOUT = 60.0
+#: seconds before Ray is asked again about an actor that it calls unavailable
+_ASK_AGAIN = 0.5
 _ANYWHERE = frozenset({"any", "launch"})
 
 
@@ -246,8 +249,17 @@ class HostFactory:
         except ValueError as error:
             died(str(error))
             return
-        future = handle.linger.remote().future()
-        future.add_done_callback(lambda done: died(_last_line(done.exception())))
+
+        def ended(error: BaseException | None) -> None:
+            if not isinstance(error, ray.exceptions.ActorUnavailableError):
+                died(_last_line(error))
+                return
+            # unavailable is not dead: ask again until Ray knows
+            timer = threading.Timer(_ASK_AGAIN, lambda: self.watch(row, died))
+            timer.daemon = True
+            timer.start()
+
+        handle.linger.remote().future().add_done_callback(lambda done: ended(done.exception()))
 
     def node_of(self, row: HostRow) -> bool:
         """True while Ray counts the node of ``row`` among the living."""

@@ -5,8 +5,11 @@ restart, Ray never does. The class is generic, so a spare fits any child.
 """
 
 import asyncio
+import contextlib
 import faulthandler
+import importlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -21,14 +24,13 @@ import zmq
 from supervisors.core.paths import TreePath
 from supervisors.core.reasons import SHUTDOWN, ExitReason, crash
 from supervisors.runtime.agents import NodeAgent
-from supervisors.runtime.boot import HostBoot, HostInfo, check_build, extend_search
+from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, HostInfo, check_build, extend_search
 from supervisors.runtime.calls import Caller, Place, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.context import HostContext, children_of
 from supervisors.runtime.places import GONE, PlaceFinder
 from supervisors.runtime.pubsub import Publisher
 from supervisors.runtime.worker import WorkerRunner
-from supervisors.signals.client import PlaneClient
 from supervisors.signals.deathwatch import DeathBeacon
 from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import (
@@ -46,6 +48,7 @@ from supervisors.signals.messages import (
     Message,
     Metrics,
     Order,
+    Preload,
     Resolve,
     Resolved,
     Retire,
@@ -68,6 +71,8 @@ T = TypeVar("T")
 
 #: seconds a host waits for its exit notice to be acknowledged before it ends all the same
 _LINGER = 1.0
+#: seconds a host waits for its supervisor's answer
+_ASK_TIMEOUT = 1.0
 _ENDINGS = (Exited, StartFailed, Ignored)
 
 
@@ -104,15 +109,17 @@ class Host:
         self._malformed = 0
         self._agent: NodeAgent | None = None
         self._refs = 0
-        self._resolving: dict[int, Callable[[Resolved | None], None]] = {}
+        self._asking: dict[int, Callable[[Resolved | Status | None], None]] = {}
         self._answers: dict[str, asyncio.Future[object]] = {}
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._plane = PlaneLoop("plane", self._defect)
-        self._client = PlaneClient(self._plane)
         self._router = self._plane.router(self._boot.host.encode())
         self._router.bind(self._address("h"))
-        self._publisher = Publisher(self._plane.context, self._address("p"))
+        addresses = [self._address("p")]
+        if self._boot.nodes and self._boot.transport != "tcp":
+            addresses.append(f"tcp://{self._boot.bind}:*")
+        self._publisher = Publisher(self._plane.context, *addresses)
         self._endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         self._beacon = DeathBeacon(Path(self._boot.shm_dir), self._boot.host, frozenset(self._boot.methods))
         self._places = PlaceFinder(self._boot, self._ask_place)
@@ -135,8 +142,8 @@ class Host:
             pid=pid,
             start_time=process_start_time(pid) or 0,
             node=ray.get_runtime_context().get_node_id(),
-            endpoint=self._endpoint,
-            pub=self._publisher.endpoint,
+            endpoint=_reachable(self._endpoint),
+            pub=_reachable(self._publisher.endpoint),
         )
         return msgspec.msgpack.encode(info)
 
@@ -191,10 +198,12 @@ class Host:
                 self._leave()
             case Retire() if self._state == "spare":
                 self._leave()
-            case Resolved(ref):
-                self._resolved(ref, message)
+            case Resolved(ref) | Status(ref):
+                self._answered(ref, message)
             case Watch() | KillProcess() | Look():
                 self._agent_asked(sender, message)
+            case Preload(modules) if self._state == "spare":
+                threading.Thread(target=_preload, args=(modules,), name="preload", daemon=True).start()
             case AskStatus() | Resolve() | Order():
                 self._asked(sender, message)
             case _:
@@ -294,6 +303,7 @@ class Host:
         from supervisors.runtime.factory import HostFactory
         from supervisors.runtime.supervisor import SupervisorShell
 
+        sys.setswitchinterval(SWITCH_INTERVAL)
         part = decode_spec(order.part, SupervisorPart)
         assert self._log is not None
         self._beat_interval = part.heartbeat.interval
@@ -402,43 +412,35 @@ class Host:
         """Never returns: whoever waits for it learns from Ray that this host died."""
         await asyncio.Event().wait()
 
-    async def _ask_place(self, path: str) -> tuple[Place, str]:
+    async def _ask_place(self, path: str) -> Place:
         """Where ``path`` is, by way of our supervisor (for hosts without the data directory at hand)."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Resolved | None] = loop.create_future()
-        self._refs += 1
-        ref = self._refs
-        self._resolving[ref] = partial(_hand_over, loop, answer)
-        self._tell(Resolve(ref, path))
-        self._plane.call_soon(partial(self._expire, ref))
-        found = await answer
-        if found is None:
-            return GONE, ""
-        return Place(found.state, found.actor, found.incarnation, found.epoch, found.host), found.endpoint
-
-    def _expire(self, ref: int) -> None:
-        self._plane.call_later(1.0, lambda: self._resolved(ref, None))
-
-    def _resolved(self, ref: int, found: Resolved | None) -> None:
-        waiting = self._resolving.pop(ref, None)
-        if waiting is not None:
-            waiting(found)
+        found = await self._ask(lambda ref: Resolve(ref, path))
+        if not isinstance(found, Resolved):
+            return GONE
+        return Place(found.state, found.actor, found.incarnation, found.epoch, found.host)
 
     async def _ask_children(self, path: str) -> list[Mapping[str, object]]:
-        place = await self._places.find(path)
-        endpoint = self._places.endpoint(path)
-        if place.state != "running" or not endpoint:
-            return []
+        found = await self._ask(lambda ref: AskStatus(ref, path))
+        return await children_of(found.body) if isinstance(found, Status) and found.body else []
+
+    async def _ask(self, question: Callable[[int], Message]) -> Resolved | Status | None:
+        """Ask our supervisor; None when it does not answer in time."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[bytes] = loop.create_future()
+        answer: asyncio.Future[Resolved | Status | None] = loop.create_future()
+        self._refs += 1
+        ref = self._refs
+        self._asking[ref] = partial(_hand_over, loop, answer)
+        self._tell(question(ref))
+        self._plane.call_soon(lambda: self._expire(ref))
+        return await answer
 
-        def answered(status: object) -> None:
-            body = status.body if isinstance(status, Status) else b""
-            _hand_over(loop, answer, body)
+    def _expire(self, ref: int) -> None:
+        self._plane.call_later(_ASK_TIMEOUT, lambda: self._answered(ref, None))
 
-        self._plane.call_soon(lambda: self._client.ask_status(endpoint, path, 1.0, answered))
-        body = await answer
-        return await children_of(body) if body else []
+    def _answered(self, ref: int, found: Resolved | Status | None) -> None:
+        waiting = self._asking.pop(ref, None)
+        if waiting is not None:
+            waiting(found)
 
     def _defect(self, error: BaseException) -> None:
         """A defect of our own in a callback: log it, go on."""
@@ -452,6 +454,18 @@ def _resident_bytes() -> int:
 
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def _preload(modules: tuple[str, ...]) -> None:
+    """Import what this spare may be asked to run; what fails here will fail, and be told, when it is assigned."""
+    for module in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(module)
+
+
+def _reachable(endpoints: str) -> str:
+    """A socket bound to every address of the machine is told by the address other nodes know it by."""
+    return endpoints.replace("0.0.0.0", ray.util.get_node_ip_address())
 
 
 def _hand_over(loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", value: T) -> None:

@@ -13,8 +13,8 @@ GONE = Place("gone")
 _CACHE_FOR = 0.5
 
 
-def place_of(store: GoalStore, path: str) -> tuple[Place, HostRow | None]:
-    """What the goal state says of ``path``."""
+def place_of(store: GoalStore, path: str, *, here: bool = True) -> tuple[Place, HostRow | None]:
+    """What the goal state says of ``path``, for a reader on this node (``here``) or another."""
     row = store.place(path)
     if row is None:
         return NEVER, None
@@ -23,7 +23,15 @@ def place_of(store: GoalStore, path: str) -> tuple[Place, HostRow | None]:
     host = store.host(row.host)
     if host is None:
         return GONE, None
-    return Place("running", host.actor, row.incarnation, row.epoch, host.pub), host
+    return Place("running", host.actor, row.incarnation, row.epoch, _pick(host.pub, here)), host
+
+
+def _pick(endpoints: str, here: bool) -> str:
+    """Of a publisher's endpoints the one for this node (the first), or the one for other nodes (the last)."""
+    words = endpoints.split()
+    if not words:
+        return ""
+    return words[0] if here else words[-1]
 
 
 def _will_come_back(row: PlaceRow) -> bool:
@@ -35,13 +43,13 @@ class PlaceFinder:
 
     Args:
         boot: tells whether the goal state is at hand.
-        ask: asks the supervisor otherwise; gives the place and the endpoint of its host's plane.
+        ask: asks the supervisor otherwise.
     """
 
-    def __init__(self, boot: HostBoot, ask: Callable[[str], Awaitable[tuple[Place, str]]]) -> None:
+    def __init__(self, boot: HostBoot, ask: Callable[[str], Awaitable[Place]]) -> None:
         self._store = GoalStore(Path(boot.data_dir)) if boot.local else None
         self._ask = ask
-        self._asked: dict[str, tuple[float, Place, str]] = {}
+        self._asked: dict[str, tuple[float, Place]] = {}
 
     async def find(self, path: str) -> Place:
         """Where ``path`` is now; ``gone`` when nobody could tell."""
@@ -50,17 +58,6 @@ class PlaceFinder:
         known = self._asked.get(path)
         if known is not None and time.monotonic() - known[0] < _CACHE_FOR and known[1].state == "running":
             return known[1]
-        place, endpoint = await self._ask(path)
-        self._asked[path] = time.monotonic(), place, endpoint
+        place = await self._ask(path)
+        self._asked[path] = time.monotonic(), place
         return place
-
-    def endpoint(self, path: str) -> str:
-        """The plane endpoint of the host that carries ``path``, as last found; empty when unknown."""
-        if self._store is not None:
-            host = place_of(self._store, path)[1]
-            return host.endpoint if host is not None else ""
-        return self._asked[path][2] if path in self._asked else ""
-
-    def forget(self, path: str) -> None:
-        """Ask anew next time."""
-        self._asked.pop(path, None)

@@ -35,17 +35,20 @@ class Publisher:
 
     Args:
         context: the process's ZeroMQ context.
-        address: what to bind, e.g. ``ipc://...`` or ``tcp://127.0.0.1:*``.
+        addresses: what to bind, e.g. ``ipc://...`` and ``tcp://127.0.0.1:*``.
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", address: str) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", *addresses: str) -> None:
         self._socket: zmq.Socket[bytes] = context.socket(zmq.PUB)
         self._socket.setsockopt(zmq.LINGER, 100)
         self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER)
-        self._socket.bind(address)
         self._header = _HEADER.pack(0)
-        #: what subscribers connect to
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        endpoints = []
+        for address in addresses:
+            self._socket.bind(address)
+            endpoints.append(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+        #: what subscribers connect to, one for each address, with a space between
+        self.endpoint = " ".join(endpoints)
         #: False once fenced or stopping: outputs go nowhere
         self.open = True
 

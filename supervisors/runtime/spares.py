@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from supervisors.core.errors import RayvisorError
 from supervisors.runtime.detection import bury_files
 from supervisors.runtime.store import HostRow
+from supervisors.signals.client import PlaneClient
+from supervisors.signals.messages import Preload
 from supervisors.signals.proc import pid_alive
+from supervisors.spec.compiled import CompiledTopology, decode
 from supervisors.trail.events import EventKind
 
 if TYPE_CHECKING:
@@ -35,6 +38,9 @@ class SparePool:
         self._running = False
         #: spares that are ready
         self.ready = 0
+        self._client = PlaneClient(shell.loop)
+        self._told: set[str] = set()
+        self._modules: tuple[str, ...] | None = None
 
     def start(self) -> None:
         """Begin to look after the pool."""
@@ -59,6 +65,7 @@ class SparePool:
             if row.state == "spare":
                 if pid_alive(row.pid, row.start_time):
                     self.ready += 1
+                    self._warm(row)
                 else:
                     self._shell.store.drop_host(row.id)
                     bury_files(Path(self._shell.boot.plane_dir), row.id)
@@ -67,6 +74,16 @@ class SparePool:
         # claimed since the last look, by whichever supervisor: rest first
         if self.ready + coming < self._shell.system.spares and self._rested():
             self._make()
+
+    def _warm(self, row: HostRow) -> None:
+        """Have a spare import the topology's actors, once the tree is up and nothing else needs the processor."""
+        if row.id in self._told or not self._shell.machine.booted or not self._rested():
+            return
+        if self._modules is None:
+            self._modules = _modules_of(decode(self._shell.store.part("topology"), CompiledTopology))
+        self._told.add(row.id)
+        self._client.tell(row.endpoint, Preload(self._modules))
+        self._shell.loop.call_later(5.0, lambda: self._client.forget(row.endpoint))
 
     def _rested(self) -> bool:
         now = self._shell.loop.now()
@@ -96,3 +113,11 @@ class SparePool:
 
     def _failed(self) -> None:
         self._not_before = self._shell.loop.now() + _AFTER_FAILURE
+
+
+def _modules_of(topology: CompiledTopology) -> tuple[str, ...]:
+    """Modules of all actors of a topology, and what a host needs to become a supervisor."""
+    actors = [worker.actor for worker in topology.workers.values()]
+    actors += [part.template.actor for part in topology.supervisors.values() if part.template is not None]
+    names = dict.fromkeys(actor.partition(":")[0] for actor in actors)
+    return ("supervisors.runtime.supervisor", *names)

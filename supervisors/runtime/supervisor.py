@@ -134,7 +134,7 @@ class SupervisorShell:
         self.by_host: dict[str, Peer] = {}
         self.failures: dict[str, FailureTimes] = {}
         self.last_reasons: dict[str, str] = {}
-        self.executor = ThreadPoolExecutor(4, thread_name_prefix="factory")
+        self.executor = ThreadPoolExecutor(8, thread_name_prefix="factory")
         self.child_path = child_path or (lambda child_id: join(self.path, child_id))
         self._system_bytes = system_bytes
         self._report = report

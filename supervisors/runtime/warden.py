@@ -6,6 +6,7 @@ same data directory adopts them.
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from supervisors.core.errors import LaunchError, RayvisorError
 from supervisors.core.paths import ROOT
 from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
 from supervisors.runtime import cluster
-from supervisors.runtime.boot import HostBoot, build_id
+from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, build_id
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.detection import bury_files
 from supervisors.runtime.factory import HostFactory
@@ -183,7 +184,7 @@ class Warden:
         self._check_stop()
         if not self._adopting:
             self._declare(store, address, namespace, owned=owned)
-        self._start_root(store, namespace)
+        self._start_root(store, namespace, owned=owned)
 
     def _check_stop(self) -> None:
         if self._stop.is_set():
@@ -209,7 +210,7 @@ class Warden:
         parts = {path: encode(part) for path, part in topology.supervisors.items()}
         store.declare(parts | {WARDEN: b"", "system": encode(topology.system), "topology": encode(topology)})
 
-    def _start_root(self, store: GoalStore, namespace: str) -> None:
+    def _start_root(self, store: GoalStore, namespace: str, *, owned: bool) -> None:
         topology = decode_topology(store)
         if self._topology is not None and self._topology.digest != topology.digest:
             self._say("the topology file differs from what runs; what runs goes on unchanged")
@@ -225,6 +226,7 @@ class Warden:
             transport="tcp" if system.plane.transport.value == "tcp" else "ipc",
             bind=system.plane.bind,
             methods=("futex", "socket") if system.plane.death_watch.value in ("auto", "socket") else ("futex",),
+            nodes=not owned or system.plane.transport.value == "tcp",
             local=True,
             build=build_id(),
             search=tuple(store.get("search").split("\n")) if store.get("search") else (),
@@ -259,6 +261,7 @@ class Warden:
             child_path=lambda child_id: ROOT,
             exit_filter=self._root_exited,
         )
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self.loop.start()
         if not self._adopting:
             count = topology.processes

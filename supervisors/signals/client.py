@@ -54,6 +54,10 @@ class PlaneClient:
         ref = self._expect(answered, timeout)
         self._send(endpoint, Order(ref, order.call, order.id, order.args, order.who))
 
+    def tell(self, endpoint: str, message: Message) -> None:
+        """Send something that nobody answers."""
+        self._send(endpoint, message)
+
     def _expect(self, answered: Answered, timeout: float) -> int:
         ref = next(self._refs)
         timer = self._loop.call_later(timeout, lambda: self._settle(ref, None))

@@ -134,6 +134,12 @@ class Retire(msgspec.Struct, tag="E", array_like=True, frozen=True):
     """An idle spare is no longer needed."""
 
 
+class Preload(msgspec.Struct, tag="P", array_like=True, frozen=True):
+    """Idle spare: import these modules now, so that nobody waits for it later."""
+
+    modules: tuple[str, ...]
+
+
 class ExitSeen(msgspec.Struct, tag="X", array_like=True, frozen=True):
     """Your exit notice arrived: end now."""
 
@@ -253,6 +259,7 @@ Message = (
     | Assign
     | Stop
     | Retire
+    | Preload
     | ExitSeen
     | Watch
     | KillProcess

@@ -27,8 +27,9 @@ from supervisors.simulate.script import (
 from supervisors.spec import codes
 from supervisors.spec.codes import Severity
 from supervisors.spec.compiled import CompiledTopology
-from supervisors.spec.document import Document, Mark, read_document
+from supervisors.spec.document import Document, Mark
 from supervisors.spec.findings import Finding, Loc, Problem, Report, did_you_mean, nearest, render_text, yaml_path
+from supervisors.spec.reader import read_document
 from supervisors.tree.model import Strategy
 
 #: a path of a script is not in the topology (codes 15xx: scripts)

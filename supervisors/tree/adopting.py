@@ -3,16 +3,13 @@
 from dataclasses import dataclass, field
 
 from supervisors.core.reasons import ExitReason
-from supervisors.tree.child import Child, ChildRecord, ChildState, SupervisorRecord
+from supervisors.tree.child import WITH_PROCESS, Child, ChildRecord, ChildState, SupervisorRecord
 from supervisors.tree.messages import ChildExited, NoteKind, ReportStarted
 from supervisors.tree.model import ChildType, Restart
 from supervisors.tree.restarting import schedule_retry
 from supervisors.tree.starting import adopts, start_one
 from supervisors.tree.state import Operation, SupervisorState
 from supervisors.tree.stopping import end_process
-
-
-_WITH_PROCESS = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING})
 
 
 @dataclass(slots=True)
@@ -47,7 +44,7 @@ def restore(
     vanished: set[str] = set()
     for row in sorted(record.children, key=lambda row: row.order):
         _restore_row(state, row)
-        if row.state in _WITH_PROCESS and row.id not in alive and row.id not in lost:
+        if row.state in WITH_PROCESS and row.id not in alive and row.id not in lost:
             vanished.add(row.id)
     for child in list(state.children.values()):
         incarnation = alive.get(child.id)

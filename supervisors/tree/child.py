@@ -55,10 +55,11 @@ class Child:
     @property
     def has_process(self) -> bool:
         """True while OTP would show a pid."""
-        return self.state in _WITH_PROCESS
+        return self.state in WITH_PROCESS
 
 
-_WITH_PROCESS = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING})
+#: states in which OTP would show a pid
+WITH_PROCESS = frozenset({ChildState.STARTING, ChildState.RUNNING, ChildState.STOPPING})
 
 
 class ChildRecord(msgspec.Struct, frozen=True):

@@ -220,7 +220,8 @@ run({Tree, Actions}) ->
     put(keeper, {Keeper, KeeperRef}),
     put(held, none),
     put(calls, []),
-    [script(A) || {fail_first, _, _} = A <- Actions],
+    [append({start, P}, lists:duplicate(N, fail)) || {fail_first, P, N} <- Actions],
+    [append({start, P}, lists:duplicate(N, ignore)) || {ignore_first, P, N} <- Actions],
     case booting() of
         started -> settle(), [act(A) || A <- Actions];
         held -> [act(A) || A <- Actions];
@@ -330,7 +331,6 @@ is_up(Path) ->
 
 above(Path) -> lists:droplast(lists:flatten(lists:join("/", lists:droplast(string:split(Path, "/", all))) ++ "/")).
 
-script({fail_first, Path, N}) -> append({start, Path}, lists:duplicate(N, fail));
 script({fail, Path, N}) -> append({start, Path}, lists:duplicate(N, fail));
 script({ignore, Path, N}) -> append({start, Path}, lists:duplicate(N, ignore));
 script({hold_start, Path}) -> append({start, Path}, [hold]);
@@ -341,6 +341,7 @@ append(Key, New) ->
     ets:insert(world, {Key, Old ++ New}).
 
 act({fail_first, _, _}) -> ok;
+act({ignore_first, _, _}) -> ok;
 act({advance, Seconds}) -> ets:update_counter(world, clock, Seconds);
 act({release, Outcome}) ->
     case get(held) of

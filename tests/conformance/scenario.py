@@ -48,7 +48,8 @@ class Action:
     """One step.
 
     Attributes:
-        kind: exit, fail, fail_first, ignore, hold_start, hold_stop, release, advance, change or call.
+        kind: exit, fail, ignore, fail_first and ignore_first (before the start of the tree), hold_start,
+            hold_stop, release, advance, change or call.
         path: of the child, or of the supervisor for ``change`` and ``call``.
         word: reason, outcome or order.
         number: starts that fail or are ignored, or seconds.
@@ -102,7 +103,7 @@ def _action(action: Action) -> str:
     match action.kind:
         case "exit":
             return f"{{exit,{path},{action.word}}}"
-        case "fail" | "fail_first" | "ignore":
+        case "fail" | "fail_first" | "ignore" | "ignore_first":
             return f"{{{action.kind},{path},{action.number}}}"
         case "hold_start" | "hold_stop":
             return f"{{{action.kind},{path}}}"
@@ -144,8 +145,8 @@ def run_on_machine(scenario: Scenario) -> list[str]:
     rig = Rig(scenario.tree, deaf_shutdown=DEAF_SHUTDOWN)
     asked: list[tuple[str, bool, Action]] = []
     for action in scenario.actions:
-        if action.kind == "fail_first":
-            rig.script_start(action.path, *["fail"] * action.number)
+        if action.kind in ("fail_first", "ignore_first"):
+            rig.script_start(action.path, *[action.kind.removesuffix("_first")] * action.number)
     rig.start()
     if rig.start_failed is None:
         for number, action in enumerate(scenario.actions):
@@ -323,11 +324,20 @@ def scenarios(draw: DrawFn, *, most_actions: int = 14) -> Scenario:
     actions = []
     if draw(st.integers(0, 9)) == 0:
         first = draw(st.sampled_from(places.workers + places.subs or [""]))
-        actions.append(Action("fail_first", first, number=draw(st.integers(1, 2))))
+        kind = draw(st.sampled_from(("fail_first", "ignore_first", "ignore_first")))
+        actions.append(Action(kind, first, number=draw(st.integers(1, 2))))
     for sup in places.simple:
         actions += [_new_dynamic(places, sup) for _ in range(draw(st.integers(0, 3)))]
-    for _ in range(draw(st.integers(1, most_actions))):
-        actions.append(draw(_actions(places, tree)))
+    while len(actions) < most_actions:
+        kind = draw(st.sampled_from(_GADGETS))
+        if kind == "stop":
+            break
+        if kind == "held":
+            actions += draw(_held_restarts(places, tree))
+        elif kind == "failing":
+            actions += draw(_failing_restarts(places))
+        else:
+            actions.append(draw(_actions(places, tree)))
     return Scenario(tree, actions)
 
 
@@ -335,6 +345,45 @@ def _new_dynamic(places: _Places, sup: str) -> Action:
     name = f"d{len(places.dynamic) + 1}"
     places.dynamic.append(f"{sup}/{name}")
     return Action("call", sup, "start_dynamic", child=name)
+
+
+#: how a scenario goes on
+_GADGETS = ("stop", *["one"] * 10, *["failing"] * 4, *["held"] * 6)
+
+
+@st.composite
+def _failing_restarts(draw: DrawFn, places: _Places) -> list[Action]:
+    """A child that ends and does not start again at once, or answers ignore."""
+    children = places.workers + places.dynamic
+    if not children:
+        return []
+    fails = draw(st.sampled_from(children))
+    ends = draw(st.sampled_from([fails, fails, *children]))
+    kind = draw(st.sampled_from(("fail", "fail", "ignore")))
+    number = draw(st.integers(1, MOST_FAILURES if kind == "fail" else 2))
+    return [Action(kind, fails, number=number), Action("exit", ends, draw(st.sampled_from(tuple(REASONS))))]
+
+
+@st.composite
+def _held_restarts(draw: DrawFn, places: _Places, tree: dict[str, SupervisorSpec]) -> list[Action]:
+    """While one child's start or stop is held open, exits and orders queue up behind it."""
+    sup = draw(st.sampled_from(places.sups))
+    children = [path for path in places.workers + places.dynamic if path.rpartition("/")[0] == sup]
+    if not children:
+        return []
+    held, ends = draw(st.sampled_from(children)), draw(st.sampled_from(children))
+    kind = draw(st.sampled_from(("hold_start", "hold_start", "hold_start", "hold_stop")))
+    if kind == "hold_stop" and sup in places.simple:
+        kind = "hold_start"
+    actions = [Action(kind, held), Action("exit", ends, draw(st.sampled_from(("crash", "kill", "normal"))))]
+    for _ in range(draw(st.integers(1, 4))):
+        if draw(st.booleans()):
+            actions.append(Action("exit", draw(st.sampled_from(children)), draw(st.sampled_from(tuple(REASONS)))))
+        else:
+            actions.append(draw(_calls(places, tree, sup)))
+    if draw(st.booleans()):
+        actions.append(Action("fail", held, number=draw(st.integers(1, MOST_FAILURES))))
+    return [*actions, Action("release", word=draw(st.sampled_from(("ok", "fail", "fail", "ignore"))))]
 
 
 #: what happens how often
@@ -375,8 +424,8 @@ def _actions(draw: DrawFn, places: _Places, tree: dict[str, SupervisorSpec]) -> 
 
 
 @st.composite
-def _calls(draw: DrawFn, places: _Places, tree: dict[str, SupervisorSpec]) -> Action:
-    sup = draw(st.sampled_from(places.sups))
+def _calls(draw: DrawFn, places: _Places, tree: dict[str, SupervisorSpec], at: str | None = None) -> Action:
+    sup = draw(st.sampled_from(places.sups)) if at is None else at
     word = draw(st.sampled_from(("which", "count", "start", "terminate", "terminate", "restart", "restart", "delete")))
     if word in ("which", "count"):
         return Action("call", sup, word)
