@@ -14,9 +14,9 @@ clients lose their connections with the old process, so nothing they hold of the
 import asyncio
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, FilePath
+from pydantic import BeforeValidator, Field, FilePath, field_validator, model_validator
 
 from actors.venue.base import ServerConfig, VenueActor
 from actors.venue.capture import read_capture
@@ -37,13 +37,33 @@ class ReplayConfig(ServerConfig):
 
     Attributes:
         capture: the file (see ``actors.venue.capture``); relative to the directory the system was started in.
+        fallback: served where ``capture`` is absent.
         speed: 1 is as recorded; ``10`` or ``10x`` is ten times as fast.
         loop: repeat for ever, as one feed without a break.
     """
 
-    capture: FilePath
+    capture: Path
+    fallback: FilePath | None = None
     speed: Annotated[float, BeforeValidator(_speed), Field(gt=0, le=10_000)] = 1.0
     loop: bool = False
+
+    @field_validator("capture")
+    @classmethod
+    def _is_a_file_or_absent(cls, capture: Path) -> Path:
+        if capture.exists() and not capture.is_file():
+            raise ValueError(f"{capture} is no file")
+        return capture
+
+    @model_validator(mode="after")
+    def _one_is_there(self) -> Self:
+        if self.fallback is None and not self.capture.is_file():
+            raise ValueError(f"capture: there is no file {self.capture}, and no fallback is given")
+        return self
+
+    @property
+    def served(self) -> Path:
+        """The file that is served."""
+        return self.capture if self.capture.is_file() or self.fallback is None else self.fallback
 
 
 class _Served:
@@ -83,7 +103,7 @@ class ReplayVenue(VenueActor):
             CaptureError: it cannot be read.
             ReplayError: it cannot be replayed.
         """
-        recording = await asyncio.to_thread(load_recording, self.config.capture)
+        recording = await asyncio.to_thread(load_recording, self.config.served)
         self.market = ReplayMarket(recording, loop=self.config.loop, speed=self.config.speed)
         return _Served(self.market)
 

@@ -30,6 +30,7 @@ class HostBoot(msgspec.Struct, frozen=True):
         nodes: there may be other nodes: what is published must be reachable from them.
         local: it is to run on the launching node, with the data directory at hand.
         build: build id of the maker's code.
+        cwd: directory the system was started in: relative paths in configs are relative to it.
         search: folders to add to the import path, for users' own actors.
     """
 
@@ -45,6 +46,7 @@ class HostBoot(msgspec.Struct, frozen=True):
     nodes: bool
     local: bool
     build: str
+    cwd: str
     search: tuple[str, ...]
 
 

@@ -88,6 +88,8 @@ class Host:
 
     def __init__(self, boot: bytes) -> None:
         self._boot = msgspec.msgpack.decode(boot, type=HostBoot)
+        with contextlib.suppress(OSError):  # another machine may not have it
+            os.chdir(self._boot.cwd)
         extend_search(self._boot.search)
         check_build(self._boot.build)
         for folder in (self._boot.plane_dir, self._boot.shm_dir, self._boot.data_dir):

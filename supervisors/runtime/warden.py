@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisors.core.errors import LaunchError, RayvisorError
@@ -206,6 +207,7 @@ class Warden:
             digest=topology.digest,
             started_utc=str(self._clock.utc_ns()),
             search="\n".join(self._search),
+            cwd=str(Path.cwd()),
         )
         parts = {path: encode(part) for path, part in topology.supervisors.items()}
         store.declare(parts | {WARDEN: b"", "system": encode(topology.system), "topology": encode(topology)})
@@ -229,6 +231,7 @@ class Warden:
             nodes=not owned or system.plane.transport.value == "tcp",
             local=True,
             build=build_id(),
+            cwd=store.get("cwd"),
             search=tuple(store.get("search").split("\n")) if store.get("search") else (),
         )
         logs = system.logs

@@ -11,7 +11,7 @@ import msgspec
 from supervisors.core import paths
 from supervisors.core.errors import SpecError
 from supervisors.core.paths import TreePath
-from supervisors.spec.sections import DeathWatch, LogLevel, Transport
+from supervisors.spec.enums import DeathWatch, LogLevel, Transport
 from supervisors.tree.model import ChildSpec, SupervisorSpec
 
 #: the id of the one child spec of a simple_one_for_one supervisor; its children get ids of their own

@@ -1,43 +1,14 @@
 """Sections of the topology beside the tree: plane, metrics, logs, trail, defaults."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
+from supervisors.spec.enums import DeathWatch, LogLevel, Transport
 from supervisors.spec.fields import Address, Flag, Size, SpecModel, WholeNumber
 from supervisors.spec.settings import ChildSettings, SupervisorSettings
 
 Port = Annotated[WholeNumber, Field(ge=0, le=65535)]
-
-
-class Transport(StrEnum):
-    """What the signal plane runs over. ``auto``: ipc on one node, tcp between nodes."""
-
-    AUTO = "auto"
-    IPC = "ipc"
-    TCP = "tcp"
-
-
-class DeathWatch(StrEnum):
-    """How the death of a process on the same node is seen. ``auto``: the fastest the system offers."""
-
-    AUTO = "auto"
-    FUTEX = "futex"
-    PIDFD = "pidfd"
-    SOCKET = "socket"
-
-
-class LogLevel(StrEnum):
-    """Least severity that is logged."""
-
-    TRACE = "TRACE"
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    SUCCESS = "SUCCESS"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
-    CRITICAL = "CRITICAL"
 
 
 class Plane(SpecModel):

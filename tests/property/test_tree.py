@@ -58,7 +58,7 @@ from supervisors.tree.model import (
 REASONS = (NORMAL, SHUTDOWN, crash("boom"), ExitReason(ExitKind.KILLED), ExitReason(ExitKind.ESCALATED))
 CALLS = tuple(call for call in Call if call is not Call.CHANGE_SPECS)
 #: the model's answers to a start
-ANSWERS = ("started", "ready", "failed", "ignored", "exited")
+ANSWERS = (*["started"] * 6, "ready", "failed", "ignored", "exited")
 
 
 @st.composite
@@ -131,11 +131,13 @@ class TreeMachine(RuleBasedStateMachine):
         self.spec = SupervisorSpec()
         self.machine = SupervisorMachine(self.spec)
 
-    @initialize(spec=supervisor_specs())
-    def boot(self, spec: SupervisorSpec) -> None:
+    @initialize(spec=supervisor_specs(), all_well=st.sampled_from((True, True, True, False)))
+    def boot(self, spec: SupervisorSpec, all_well: bool) -> None:
         self.spec = spec
         self.machine = SupervisorMachine(spec, jitter=lambda: 0.5)
         self.send(Booted())
+        if all_well:
+            self.bring_up()
 
     # ------------------------------------------------------------ the shell
 
@@ -247,6 +249,14 @@ class TreeMachine(RuleBasedStateMachine):
                 event = self.gone(process, data.draw(st.sampled_from(REASONS)))
         self.send(event)
 
+    @precondition(lambda self: any(not p.up for p in self.processes.values()))
+    @rule()
+    def bring_up(self) -> None:
+        """All that starts, and what starts after it, comes up."""
+        while starting := [p for p in self.processes.values() if not p.up and not p.told]:
+            starting[0].up = True
+            self.send(ChildReady(starting[0].id, starting[0].incarnation))
+
     @precondition(lambda self: any(p.up for p in self.processes.values()))
     @rule(data=st.data())
     def say_ready(self, data: DataObject) -> None:
@@ -303,13 +313,15 @@ class TreeMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.over)
     @rule(rarely=st.integers(0, 4))
     def shut_down(self, rarely: int) -> None:
-        if rarely == 0:
+        if rarely == 4:
             self.send(ShutdownOrdered(SHUTDOWN))
 
     @precondition(lambda self: not self.over)
-    @rule(data=st.data())
-    def crash_and_replace(self, data: DataObject) -> None:
+    @rule(data=st.data(), rarely=st.integers(0, 3))
+    def crash_and_replace(self, data: DataObject, rarely: int) -> None:
         """The supervisor's process is lost; whatever subset of its children is left is adopted."""
+        if rarely != 3:
+            return
         record = self.machine.record()
         alive: dict[str, int] = {}
         lost: dict[str, ExitReason] = {}

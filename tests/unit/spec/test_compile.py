@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from supervisors.core.errors import SpecError
 from supervisors.spec import Topology, compile_topology, decode, encode, parse_topology
 from supervisors.spec.compiled import CompiledTopology, HeartbeatSpec, SupervisorPart, SystemSpec, WorkerSpec
-from supervisors.spec.sections import DeathWatch, LogLevel, Transport
+from supervisors.spec.enums import DeathWatch, LogLevel, Transport
 from supervisors.tree.machine import SupervisorMachine
 from supervisors.tree.model import Backoff, ChildSpec, ChildType, OnSupervisorCrash, Restart, Strategy
 from tests.unit.spec.sample import FULL
