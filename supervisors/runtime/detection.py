@@ -333,7 +333,9 @@ class Detection:
         path = shell.child_path(peer.id)
         failure = failure_id(path, peer.incarnation)
         beat_age = peer.verdict.beat_age(now) if peer.verdict is not None else 0.0
-        times = FailureTimes(peer.incarnation, failed_at=at, signal_at=at, verdict_at=now, signal=signal)
+        # silence began with the last sign of life; of other failures the signal is the first that is known
+        failed_at = now - beat_age if signal == Signal.MISSED_BEATS.value else at
+        times = FailureTimes(peer.incarnation, failed_at=failed_at, signal_at=at, verdict_at=now, signal=signal)
         shell.failures[peer.id] = times
         shell.write(
             EventKind.FIRST_SIGNAL,
@@ -341,7 +343,7 @@ class Detection:
             peer.incarnation,
             None,
             failure,
-            {"signal": signal, "lag_ms": round((now - at) * 1e3, 3), "beat_age_ms": round(beat_age * 1e3, 1)},
+            {"signal": signal, "lag_ms": round((now - failed_at) * 1e3, 3), "beat_age_ms": round(beat_age * 1e3, 1)},
         )
         data: dict[str, str | int | float | bool | None] = {"verdict": verdict}
         if why:

@@ -192,8 +192,8 @@ def _heal(failure: FailureTrail, event: TrailEvent) -> None:
     failure.outcome = Outcome.HEALED
     if failure.recover_ms is None or event.kind == EventKind.RECOVERED:
         failure.recover_ms = round((event.t - failure.t) * 1e3, 3)
-    if event.kind == EventKind.RECOVERED and event.failure in ("", failure.id):
-        # the supervisor measured these itself; they win over what the times of the events suggest
+    if event.kind == EventKind.RECOVERED and event.failure in ("", failure.id) and not failure.injected:
+        # the supervisor measured these itself; only a known time of injection is nearer to the truth
         failure.detect_ms = _number(event.data.get("detect_ms"), failure.detect_ms)
         failure.decide_ms = _number(event.data.get("decide_ms"), failure.decide_ms)
         failure.recover_ms = _number(event.data.get("total_ms"), failure.recover_ms)
