@@ -23,7 +23,6 @@ import zmq
 
 from supervisors.core.paths import TreePath
 from supervisors.core.reasons import SHUTDOWN, ExitReason, crash
-from supervisors.runtime.agents import NodeAgent
 from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, HostInfo, check_build, extend_search
 from supervisors.runtime.calls import Caller, Place, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
@@ -65,6 +64,7 @@ from supervisors.spec.compiled import decode as decode_spec
 from supervisors.trail.logs import ChildLog, child_logger
 
 if TYPE_CHECKING:
+    from supervisors.runtime.agents import NodeAgent
     from supervisors.runtime.supervisor import SupervisorShell
 
 T = TypeVar("T")
@@ -221,6 +221,8 @@ class Host:
     def _agent_asked(self, sender: bytes, message: Watch | KillProcess | Look) -> None:
         """An idle host on another node that a supervisor speaks to so is that node's agent."""
         if self._agent is None:
+            from supervisors.runtime.agents import NodeAgent  # few hosts are agents: 13 ms of a core for all others
+
             self._agent = NodeAgent(self._plane, Path(self._boot.shm_dir), self._send)
             self._state = "agent"
             setproctitle.setproctitle("rayvisor:agent")

@@ -151,10 +151,10 @@ def _is_earlier_life(failure: FailureTrail, event: TrailEvent) -> bool:
 
 
 def _apply(failure: FailureTrail, event: TrailEvent) -> None:
-    since_ms = (event.t - failure.t) * 1e3
+    since_ms = round((event.t - failure.t) * 1e3, 3)
     own = event.path == failure.path
     if len(failure.steps) < MAX_STEPS:
-        failure.steps.append(Step(round(since_ms, 3), event.kind, event.path, describe(event)))
+        failure.steps.append(Step(since_ms, event.kind, event.path, describe(event)))
     else:
         failure.more_steps += 1
     match event.kind:
@@ -192,10 +192,12 @@ def _heal(failure: FailureTrail, event: TrailEvent) -> None:
     failure.outcome = Outcome.HEALED
     if failure.recover_ms is None or event.kind == EventKind.RECOVERED:
         failure.recover_ms = round((event.t - failure.t) * 1e3, 3)
-    if event.kind == EventKind.RECOVERED and event.failure in ("", failure.id) and not failure.injected:
+    if event.kind == EventKind.RECOVERED and event.failure in ("", failure.id):
         # the supervisor measured these itself; only a known time of injection is nearer to the truth
-        failure.detect_ms = _number(event.data.get("detect_ms"), failure.detect_ms)
         failure.decide_ms = _number(event.data.get("decide_ms"), failure.decide_ms)
+        if failure.injected:
+            return
+        failure.detect_ms = _number(event.data.get("detect_ms"), failure.detect_ms)
         failure.recover_ms = _number(event.data.get("total_ms"), failure.recover_ms)
 
 
