@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from supervisors.core.paths import ROOT
+from supervisors.core.paths import ROOT, TreePath, parent_of
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.store import GoalStore
 from supervisors.signals.client import Answer, PlaneClient
@@ -78,9 +78,22 @@ class Observer:
             data_dir=str(self._data_dir),
             warden_pid=int(self._store.get("warden_pid", "0")),
             started_utc=int(self._store.get("started_utc", "0")),
-            supervisors=[answers.get(path) or self._silent(path) for path in wanted],
+            supervisors=[answers.get(path) or self._silent(path) for path in self._meant(wanted, answers)],
             at=clock.monotonic(),
         )
+
+    @staticmethod
+    def _meant(wanted: dict[str, str], answers: dict[str, SupervisorStatus]) -> list[str]:
+        """Without those that are not to run now, and what is below them: the supervisor above tells of them."""
+        meant: list[str] = []
+        for path, endpoint in wanted.items():
+            parent = parent_of(TreePath(path))
+            if path != ROOT and parent not in meant:
+                continue
+            above = answers.get(parent)
+            if path == ROOT or endpoint or above is None or _is_missing(path, above):
+                meant.append(path)
+        return meant
 
     def _forget_all_but(self, endpoints: set[str]) -> None:
         for endpoint in self._endpoints - endpoints:
@@ -115,6 +128,11 @@ class Observer:
         self._loop.call_soon(lambda: self._client.order(endpoint, order, timeout, answered))
         done.wait(timeout + 1.0)
         return answers[0] if answers else Ordered(0, "noproc", child, detail=f"{supervisor} does not answer")
+
+
+def _is_missing(path: str, above: SupervisorStatus) -> bool:
+    """True when the supervisor above wants the one at ``path`` to run."""
+    return any(child.path == path and child.state not in ("stopped", "starting") for child in above.children)
 
 
 def is_up(status: SystemStatus) -> bool:

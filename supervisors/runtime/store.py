@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS children (
   incarnation INTEGER NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL, wanted INTEGER NOT NULL,
   reason TEXT NOT NULL DEFAULT '', record BLOB NOT NULL, PRIMARY KEY (supervisor, id)
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS supervisors (path TEXT PRIMARY KEY, part BLOB NOT NULL, stamps TEXT NOT NULL DEFAULT '')
+CREATE TABLE IF NOT EXISTS supervisors (path TEXT PRIMARY KEY, part BLOB NOT NULL, head BLOB NOT NULL)
 WITHOUT ROWID;
 """
 
@@ -212,13 +212,16 @@ class GoalStore:
     def save(
         self,
         supervisor: str,
-        stamps: tuple[int, ...],
+        head: SupervisorRecord,
         changed: Sequence[tuple[str, ChildRecord, str, int, str]],
         gone: list[str],
     ) -> None:
-        """Write down a supervisor's changed children: (path, record, host, epoch, last reason) each."""
+        """Write down a supervisor and its changed children: (path, record, host, epoch, last reason) each.
+
+        Of ``head`` only what is not children is read.
+        """
         with self.transaction() as connection:
-            connection.execute("UPDATE supervisors SET stamps=? WHERE path=?", (" ".join(map(str, stamps)), supervisor))
+            connection.execute("UPDATE supervisors SET head=? WHERE path=?", (_pack(head), supervisor))
             connection.executemany(
                 "INSERT OR REPLACE INTO children (supervisor, id, path, host, incarnation, epoch, state, wanted,"
                 " reason, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -234,7 +237,7 @@ class GoalStore:
     def declare(self, parts: dict[str, bytes]) -> None:
         """Write down the supervisors of a topology and what each of them is told."""
         with self.transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO supervisors VALUES (?, ?, '')", list(parts.items()))
+            connection.executemany("INSERT OR REPLACE INTO supervisors VALUES (?, ?, x'')", list(parts.items()))
 
     def supervisors(self) -> list[str]:
         """Paths of all declared supervisors, parents before children."""
@@ -255,7 +258,7 @@ class GoalStore:
     def begin_supervisor(self, path: str) -> dict[str, int]:
         """A supervisor starts afresh: forget its window, keep how many lives its children have had (by id)."""
         with self.transaction() as connection:
-            connection.execute("UPDATE supervisors SET stamps='' WHERE path=?", (path,))
+            connection.execute("UPDATE supervisors SET head=x'' WHERE path=?", (path,))
             connection.execute("UPDATE children SET state='starting', host='' WHERE supervisor=?", (path,))
             rows = connection.execute("SELECT id, incarnation FROM children WHERE supervisor=?", (path,)).fetchall()
         return {str(child): int(incarnation) for child, incarnation in rows}
@@ -270,8 +273,10 @@ class GoalStore:
     def record(self, supervisor: str) -> tuple[SupervisorRecord, dict[str, PlaceRow]]:
         """What a replaced supervisor inherits: its record, and the place of each child by id."""
         connection = self._connection()
-        row = connection.execute("SELECT stamps FROM supervisors WHERE path=?", (supervisor,)).fetchone()
-        stamps = tuple(int(s) for s in str(row[0]).split()) if row else ()
+        row = connection.execute("SELECT head FROM supervisors WHERE path=?", (supervisor,)).fetchone()
+        head = SupervisorRecord((), ())
+        if row and row[0]:
+            head = msgspec.msgpack.decode(row[0], type=SupervisorRecord)
         children: list[ChildRecord] = []
         places: dict[str, PlaceRow] = {}
         for place in self._places("supervisor=?", (supervisor,)):
@@ -281,14 +286,14 @@ class GoalStore:
             record = msgspec.msgpack.decode(blob[0], type=ChildRecord)
             children.append(record)
             places[record.id] = place
-        return SupervisorRecord(stamps, tuple(children)), places
+        return msgspec.structs.replace(head, children=tuple(children)), places
 
 
 def _host(row: tuple[str | int | float, ...]) -> HostRow:
     return msgspec.convert(dict(zip(HostRow.__struct_fields__, row, strict=True)), HostRow, strict=False)
 
 
-def _pack(record: ChildRecord) -> bytes:
+def _pack(record: ChildRecord | SupervisorRecord) -> bytes:
     return msgspec.msgpack.encode(record)
 
 

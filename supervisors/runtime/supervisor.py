@@ -167,6 +167,8 @@ class SupervisorShell:
         for child_id, incarnation in self.store.begin_supervisor(self.path).items():
             if child_id in self.machine.children:
                 self.machine.children[child_id].incarnation = incarnation
+        self.machine.dirty.update(self.machine.children)  # a successor has to know all of them, started or not
+        self.persist()
         self.step(Booted())
 
     def order_stop(self, reason: ExitReason | None = None) -> None:
@@ -215,7 +217,7 @@ class SupervisorShell:
             order = self._orders.setdefault(child_id, len(self._orders))
             record = record_of(child, order)
             changed.append((self.child_path(child_id), record, host, epoch, self.last_reasons.get(child_id, "")))
-        self.store.save(self.path, self.machine.window.stamps, changed, gone)
+        self.store.save(self.path, self.machine.head(), changed, gone)
         dirty.clear()
 
     def write(

@@ -19,6 +19,8 @@ underneath, it reads no clock, draws no random number and does no I/O. Differenc
 
 from collections.abc import Callable
 
+import msgspec
+
 from supervisors.core.reasons import ExitReason
 from supervisors.tree.admin import handle_admin
 from supervisors.tree.adopting import restore, take_over
@@ -107,7 +109,11 @@ class SupervisorMachine(SupervisorState):
     def record(self) -> SupervisorRecord:
         """Everything a replacement would need; costs time in proportion to the children."""
         rows = tuple(record_of(child, order) for order, child in enumerate(self.children.values()))
-        return SupervisorRecord(self.window.stamps, rows, self.floor, self.next_dynamic)
+        return msgspec.structs.replace(self.head(), children=rows)
+
+    def head(self) -> SupervisorRecord:
+        """The part of ``record`` that is not children: costs no time in proportion to them."""
+        return SupervisorRecord(self.window.stamps, (), self.floor, self.next_dynamic)
 
     # ------------------------------------------------------------ the mailbox
 

@@ -104,7 +104,9 @@ def _restart_now(state: SupervisorState, child: Child) -> Operation:
 
 
 def _give_up(state: SupervisorState, why: str, child: Child, reason: ExitReason | None) -> Operation:
-    state.drop(child)
+    # it stays wanted until the end: a crash in the middle of giving up must not lose it
+    state.reap_orphans(child)
+    state.set_state(child, ChildState.UNDEFINED)
     state.note(NoteKind.GAVE_UP, child, reason, why=why)
     cause = f" ({reason})" if reason is not None else ""
     yield from stop_all(state)

@@ -53,13 +53,13 @@ def start_one(state: SupervisorState, child: Child, *, restart: bool) -> Start:
     state.set_state(child, ChildState.STARTING)
     state.note(NoteKind.CHILD_STARTING, child, restart=restart)
     state.emit(StartChild(child.id, child.incarnation, child.args, adopt, restart))
-    failure = yield from _await_start(state, child)
+    failure = yield from _await_start(state, child, adopt)
     if failure is None and child.state is ChildState.RUNNING and restart:
         child.restarts += 1
     return failure
 
 
-def _await_start(state: SupervisorState, child: Child) -> Start:
+def _await_start(state: SupervisorState, child: Child, adopt: bool) -> Start:
     phase, limit = "start", child.spec.start_timeout
     timer = _limit(state, limit)
     while True:
@@ -86,13 +86,13 @@ def _await_start(state: SupervisorState, child: Child) -> Start:
                 return None
             case ChildStartFailed(_, _, reason):
                 state.cancel_timer(timer)
-                return _failed(state, child, reason)
+                return _failed(state, child, reason, adopt)
             case ChildExited(_, _, reason):
                 state.cancel_timer(timer)
-                return _failed(state, child, init_error(f"ended before it was ready: {reason}", reason.detail))
+                return _failed(state, child, init_error(f"ended before it was ready: {reason}", reason.detail), adopt)
             case TimerFired():
                 yield from end_process(state, child, f"{phase}_timeout")
-                return _failed(state, child, init_error(f"no {phase} within {limit:g} s"), reap=False)
+                return _failed(state, child, init_error(f"no {phase} within {limit:g} s"), adopt, reap=False)
             case ShutdownOrdered(reason):
                 state.cancel_timer(timer)
                 state.mailbox.put(event)
@@ -106,9 +106,13 @@ def _limit(state: SupervisorState, seconds: float) -> int:
     return state.set_timer(state.now + seconds) if seconds != INFINITY else 0
 
 
-def _failed(state: SupervisorState, child: Child, reason: ExitReason, *, reap: bool = True) -> StartFailure:
+def _failed(
+    state: SupervisorState, child: Child, reason: ExitReason, adopt: bool, *, reap: bool = True
+) -> StartFailure:
     state.set_state(child, ChildState.UNDEFINED)
-    if reap and child.spec.type is ChildType.SUPERVISOR:
+    if reap and adopt:
+        child.orphans = True  # no healthy child dies because its supervisor's replacement did not come up (SUP-8)
+    elif reap and child.spec.type is ChildType.SUPERVISOR:
         state.emit(ReapSubtree(child.id))
     state.note(NoteKind.CHILD_START_FAILED, child, reason)
     return StartFailure(child.id, reason)

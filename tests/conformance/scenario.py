@@ -336,6 +336,8 @@ def scenarios(draw: DrawFn, *, most_actions: int = 14) -> Scenario:
             actions += draw(_held_restarts(places, tree))
         elif kind == "failing":
             actions += draw(_failing_restarts(places))
+        elif kind == "window":
+            actions += draw(_full_windows(places, tree))
         else:
             actions.append(draw(_actions(places, tree)))
     return Scenario(tree, actions)
@@ -348,7 +350,7 @@ def _new_dynamic(places: _Places, sup: str) -> Action:
 
 
 #: how a scenario goes on
-_GADGETS = ("stop", *["one"] * 10, *["failing"] * 4, *["held"] * 6)
+_GADGETS = ("stop", *["one"] * 10, *["failing"] * 4, *["held"] * 6, *["window"] * 3)
 
 
 @st.composite
@@ -362,6 +364,19 @@ def _failing_restarts(draw: DrawFn, places: _Places) -> list[Action]:
     kind = draw(st.sampled_from(("fail", "fail", "ignore")))
     number = draw(st.integers(1, MOST_FAILURES if kind == "fail" else 2))
     return [Action(kind, fails, number=number), Action("exit", ends, draw(st.sampled_from(tuple(REASONS))))]
+
+
+@st.composite
+def _full_windows(draw: DrawFn, places: _Places, tree: dict[str, SupervisorSpec]) -> list[Action]:
+    """As many crashes as a supervisor allows, the edge of its period, and one or two more."""
+    sup = draw(st.sampled_from(places.sups))
+    children = [path for path in places.workers + places.dynamic if path.rpartition("/")[0] == sup]
+    if not children:
+        return []
+    flags = tree[sup].flags
+    crash = Action("exit", draw(st.sampled_from(children)), "crash")
+    wait = Action("advance", number=max(1, flags.period + draw(st.integers(-1, 1))))
+    return [*[crash] * flags.intensity, wait, *[crash] * draw(st.integers(1, 2))]
 
 
 @st.composite

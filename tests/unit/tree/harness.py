@@ -17,7 +17,7 @@ from supervisors.tree.messages import (
     StartChild,
     TimerFired,
 )
-from supervisors.tree.model import ChildSpec, Strategy, SupervisorFlags, SupervisorSpec
+from supervisors.tree.model import AutoShutdown, ChildSpec, Strategy, SupervisorFlags, SupervisorSpec
 
 E = TypeVar("E")
 
@@ -37,8 +37,9 @@ class Bench:
         intensity: int = 100,
         period: int = 1,
         jitter: float = 0.0,
+        auto: AutoShutdown = AutoShutdown.NEVER,
     ) -> None:
-        self.spec = SupervisorSpec(SupervisorFlags(strategy, intensity, period), children)
+        self.spec = SupervisorSpec(SupervisorFlags(strategy, intensity, period, auto), children)
         self.machine = SupervisorMachine(self.spec, lambda: jitter)
         self.now = 100.0
         self.effects: list[Effect] = []

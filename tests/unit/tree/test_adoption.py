@@ -72,15 +72,15 @@ def test_a_supervisor_that_ended_by_its_own_hand_has_nothing_to_adopt() -> None:
     assert [stop.id for stop in of_kind(effects, StopChild)] == ["b"]
 
 
-def test_a_failed_adoption_reaps_and_becomes_a_full_restart() -> None:
+def test_a_failed_adoption_is_tried_again_and_no_healthy_child_dies_for_it() -> None:
     bench = Bench(ADOPTED, ChildSpec("b"), strategy=Strategy.ONE_FOR_ALL)
     bench.boot()
     bench.exit("s", KILLED)
     effects = bench.fail("s", init_error("no"))
-    assert of_kind(effects, ReapSubtree) == [ReapSubtree("s")]
-    assert [stop.id for stop in of_kind(effects, StopChild)] == ["b"]
-    start = of_kind(bench.exit("b", SHUTDOWN), StartChild)[0]
-    assert (start.id, start.adopt) == ("s", False)
+    assert of_kind(effects, ReapSubtree) == []
+    assert of_kind(effects, StopChild) == []
+    start = of_kind(effects, StartChild)[0]
+    assert (start.id, start.adopt) == ("s", True)
 
 
 def test_orphans_are_reaped_when_nobody_will_adopt_them() -> None:

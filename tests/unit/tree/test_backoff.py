@@ -2,9 +2,9 @@
 
 import pytest
 
-from supervisors.core.reasons import ExitKind, crash, init_error
+from supervisors.core.reasons import NORMAL, ExitKind, crash, init_error
 from supervisors.tree.messages import AdminCalled, Call, CancelTimer, Exit, NoteKind, SetTimer, StopChild
-from supervisors.tree.model import Backoff, ChildSpec, Strategy
+from supervisors.tree.model import AutoShutdown, Backoff, ChildSpec, Restart, Strategy
 from tests.unit.tree.harness import Bench, of_kind
 
 BACKOFF = Backoff(base=0.1, cap=30.0, jitter=0.05, immediate=1, reset_after=10.0)
@@ -123,3 +123,16 @@ def test_health_ends_the_row_without_a_backoff_too() -> None:
         bench.exit("a", CRASH)
         bench.started("a")
     assert not bench.machine.ended
+
+
+def test_a_significant_child_that_waits_is_not_gone() -> None:
+    """OTP: ``all_significant`` waits for those restarting too."""
+    children = [ChildSpec(name, Restart.TRANSIENT, significant=True, backoff=Backoff(immediate=0)) for name in "ab"]
+    bench = Bench(*children, auto=AutoShutdown.ALL_SIGNIFICANT)
+    bench.boot()
+    bench.exit("a", CRASH)
+    bench.exit("b", NORMAL)
+    assert not bench.machine.ended
+    bench.fire(0.1)
+    bench.started("a")
+    assert of_kind(bench.exit("a", NORMAL), Exit)[0].reason.kind is ExitKind.SHUTDOWN

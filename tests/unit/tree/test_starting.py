@@ -157,3 +157,15 @@ def test_the_reason_of_giving_up_is_abnormal_and_says_why() -> None:
     assert (reason.kind, reason.is_abnormal) == (ExitKind.ESCALATED, True)
     assert reason.message == "intensity exceeded by a (crash: boom)"
     assert bench.notes(NoteKind.GAVE_UP)
+
+
+def test_a_dead_child_whose_exit_is_still_queued_is_not_active() -> None:
+    """As OTP, which asks whether the process is alive."""
+    bench = Bench(ChildSpec("a"), ChildSpec("b"))
+    bench.boot()
+    bench.exit("a", crash())
+    bench.send(AdminCalled("r", Call.COUNT_CHILDREN))
+    bench.exit("b", crash())
+    counts = of_kind(bench.started("a"), Reply)[0].counts
+    assert counts is not None
+    assert (counts.specs, counts.active) == (2, 1)
