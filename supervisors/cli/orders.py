@@ -143,7 +143,9 @@ def _order(supervisor: str, order: str, child_id: str, args: str, data_dir: Data
     finally:
         observer.close()
     if json_:
-        print_line(msgspec.json.encode(msgspec.to_builtins(answer)).decode())
+        fields = msgspec.structs.asdict(answer)
+        del fields["ref"]  # of the frame, not of the order
+        print_line(msgspec.json.encode(fields).decode())
     elif not answer.error:
         life = f"#{answer.incarnation}" if answer.incarnation else ""
         out.print(f"{order} {supervisor.rstrip('/')}/{answer.id}{life}: ok", markup=False)

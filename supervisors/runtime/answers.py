@@ -138,7 +138,7 @@ class Answers:
             path=shell.child_path(child.id),
             id=child.id,
             type=child.spec.type.value,
-            state=_state(child),
+            state="dead" if child.state is ChildState.RUNNING and host is None else _state(child),
             pid=host.pid if host is not None else 0,
             node=host.node[:8] if host is not None else "",
             incarnation=child.incarnation,

@@ -58,11 +58,13 @@ class Caller:
         seen_dead = 0
         while True:
             place, handle = await self._find(path, deadline, seen_dead)
-            left = deadline - time.monotonic()
+            limit = asyncio.timeout(deadline - time.monotonic())  # unlike wait_for, it makes no task
             try:
-                return await asyncio.wait_for(handle.invoke.remote(place.incarnation, ref, method, args, kwargs), left)
+                async with limit:
+                    # one argument: Ray serialises each by itself, which costs more than all that is in them
+                    return await handle.invoke.remote((place.incarnation, ref, method, args, kwargs))
             except TimeoutError:
-                if time.monotonic() < deadline - 0.001:
+                if not limit.expired():
                     raise  # the method's own TimeoutError, not ours
                 raise CallTimeout(f"{path}.{method}: no answer within {timeout:g} s") from None
             except ActorUnavailableError:

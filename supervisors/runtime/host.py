@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,8 @@ T = TypeVar("T")
 _LINGER = 1.0
 #: seconds a host waits for its supervisor's answer
 _ASK_TIMEOUT = 1.0
+#: seconds an answer is kept for a repeat of its call
+_KEEP_ANSWERS = 60.0
 _ENDINGS = (Exited, StartFailed, Ignored)
 
 
@@ -113,6 +116,7 @@ class Host:
         self._refs = 0
         self._asking: dict[int, Callable[[Resolved | Status | None], None]] = {}
         self._answers: dict[str, asyncio.Future[object]] = {}
+        self._answered_at: deque[tuple[float, str]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._plane = PlaneLoop("plane", self._defect)
@@ -149,30 +153,43 @@ class Host:
         )
         return msgspec.msgpack.encode(info)
 
-    async def invoke(
-        self, incarnation: int, ref: str, method: str, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> object:
-        """Carry out a call meant for ``incarnation``; a repeat of ``ref`` gets the first one's answer.
+    async def invoke(self, call: tuple[int, str, str, tuple[object, ...], dict[str, object]]) -> object:
+        """Carry out a call meant for one incarnation; a repeat of its ``ref`` gets the first one's answer.
+
+        Args:
+            call: incarnation, ref, method, args, kwargs.
 
         Raises:
             WrongIncarnation: this host does not carry that life.
         """
+        incarnation, ref, method, args, kwargs = call
         runner = self._runner
         if runner is None or incarnation != self._incarnation or runner.state != "running":
             raise WrongIncarnation(f"{self._path}: incarnation {incarnation} is not here")
         first = self._answers.get(ref)
         if first is not None:
             return await asyncio.shield(first)
-        answer = asyncio.ensure_future(runner.invoke(method, args, kwargs))
-        self._answers[ref] = answer
-        self._plane.call_soon(lambda: self._forget_later(ref))
-        return await asyncio.shield(answer)
+        answer = self._keep_answer(ref)
+        try:
+            result = await runner.invoke(method, args, kwargs)
+        except asyncio.CancelledError:
+            answer.cancel()
+            raise
+        except BaseException as error:
+            answer.set_exception(error)
+            answer.exception()  # nobody has to ask for it
+            raise
+        answer.set_result(result)
+        return result
 
-    def _forget_later(self, ref: str) -> None:
-        self._plane.call_later(60.0, lambda: self._drop_answer(ref))
-
-    def _drop_answer(self, ref: str) -> None:
-        self._answers.pop(ref, None)
+    def _keep_answer(self, ref: str) -> asyncio.Future[object]:
+        """A place for the answer to ``ref``, kept for a repeat; old ones are forgotten on the way."""
+        now = self._clock.monotonic()
+        while self._answered_at and self._answered_at[0][0] < now - _KEEP_ANSWERS:
+            self._answers.pop(self._answered_at.popleft()[1], None)
+        answer = self._answers[ref] = asyncio.get_running_loop().create_future()
+        self._answered_at.append((now, ref))
+        return answer
 
     # ------------------------------------------------------------ the plane (its thread)
 

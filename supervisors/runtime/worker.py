@@ -68,13 +68,15 @@ class WorkerRunner:
         self._thread: ThreadPoolExecutor | None = None
         self._body: asyncio.Task[None] | None = None
         self._stopping = False
+        #: why a method that was called wants this process to end
+        self._wish: ExitReason | None = None
 
     # ------------------------------------------------------------ life
 
     async def live(self) -> None:
         """From import to end; reports on the way. Never raises."""
         self._tick()
-        self._body = asyncio.ensure_future(self._bring_up())
+        self._body = asyncio.ensure_future(_contained(self._bring_up()))
         outcome = await self._outcome(self._body)
         if outcome is not None:
             if self._stopping:
@@ -87,7 +89,7 @@ class WorkerRunner:
             return
         self.state = "running"
         self._report(Started(self.spec.path, self.incarnation))
-        self._body = asyncio.ensure_future(self._work())
+        self._body = asyncio.ensure_future(_contained(self._work()))
         reason = await self._outcome(self._body) or (SHUTDOWN if self._stopping else NORMAL)
         if self._stopping:
             reason = await self._put_away(reason)
@@ -127,7 +129,7 @@ class WorkerRunner:
         """None when the task returned; a reason when it raised, was cancelled or asked to exit."""
         await asyncio.wait({task})
         if task.cancelled():
-            return SHUTDOWN if self._stopping else crash("cancelled itself")
+            return SHUTDOWN if self._stopping else self._wish or crash("cancelled itself")
         error = task.exception()
         return None if error is None else _reason(error)
 
@@ -135,7 +137,7 @@ class WorkerRunner:
         if not self._is_actor:
             return reason
         actor: _Actor = self._target  # type: ignore[assignment]
-        failed = await self._outcome(asyncio.ensure_future(actor.stop()))
+        failed = await self._outcome(asyncio.ensure_future(_contained(actor.stop())))
         return reason if failed is None or failed.kind is ExitKind.SHUTDOWN else failed
 
     def _end(self, message: Message) -> None:
@@ -153,7 +155,17 @@ class WorkerRunner:
 
         Raises:
             AttributeError: it has none of that name, or the name is private.
+            RuntimeError: it called ``sys.exit``: the worker ends.
         """
+        try:
+            return await self._invoke(method, args, kwargs)
+        except (SystemExit, KeyboardInterrupt) as error:
+            self._wish = _reason(error)
+            if self._body is not None:
+                self._body.cancel()
+            raise RuntimeError(f"{method} ended the worker: {type(error).__name__} {error}".rstrip()) from None
+
+    async def _invoke(self, method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         if method.startswith("_"):
             raise AttributeError(f"{self.spec.actor} does not offer {method!r}: names that begin with _ are private")
         function = getattr(self._target, method, None)
@@ -167,6 +179,17 @@ class WorkerRunner:
             awaited: Awaitable[object] = result
             return await awaited
         return result
+
+
+class _Asked(Exception):
+    """Carries a ``SystemExit`` or ``KeyboardInterrupt`` (its cause): out of a task these would end the whole loop."""
+
+
+async def _contained(body: Awaitable[None]) -> None:
+    try:
+        await body
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise _Asked from error
 
 
 def load_class(name: str) -> type:
@@ -199,6 +222,8 @@ def _public(target: object) -> list[str]:
 
 def _reason(error: BaseException) -> ExitReason:
     """SUP-2: the normalised reason for what the body raised."""
+    if isinstance(error, _Asked) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, SystemExit) and not error.code:
         return NORMAL
     if type(error).__name__ == IGNORE:
