@@ -16,6 +16,7 @@ import typer
 from rich.live import Live
 
 from supervisors.cli.common import DEFAULT_DATA_DIR, AsJson, DataDir, err, is_terminal, out, print_line
+from supervisors.cli.logs import LogTail, for_people
 from supervisors.cli.look import print_event
 from supervisors.core.durations import parse_duration
 from supervisors.core.errors import LaunchError, RayvisorError, SpecError
@@ -213,6 +214,7 @@ class _Run:
         self._warden: Warden | None = None
         self._status: SystemStatus | None = None
         self._fold = FailureFold()
+        self._tail: LogTail | None = None
         self._ended = threading.Event()
         self._search = search
         self._address = address
@@ -281,6 +283,7 @@ class _Run:
         observer = Observer(warden.folders.data, warden.loop)
         threading.Thread(target=self._look, args=(observer,), name="look", daemon=True).start()
         url = f"http://{self._compiled.system.metrics.host}:{server.port}" if server is not None else ""
+        self._tail = LogTail(warden.folders.data / "logs", "WARNING") if not self._json else None
         live = Live(console=out, auto_refresh=False) if self._live else None
         if live is not None:
             live.start()
@@ -378,6 +381,8 @@ class _Run:
                 self._fold.add(event.event)
                 if not self._live:
                     print_event(event, json_=self._json)
+        for _, line in self._tail.poll() if self._tail is not None else ():
+            (live.console if live is not None else err).print(for_people(line), style="yellow", markup=False)
         if live is not None:
             live.update(render(self._status, self._fold.failures, time.monotonic()), refresh=True)
 

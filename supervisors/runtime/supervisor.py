@@ -144,7 +144,7 @@ class SupervisorShell:
         self._stepping = False
         self._timers: dict[int, int] = {}
         self._replies: dict[str, Callable[[Reply], None]] = {}
-        self._orders: dict[str, int] = {}
+        self._orders = {child_id: order for order, child_id in enumerate(self.machine.children)}
         self._initial_left = len(part.initial)
         self.socket = loop.router(f"sup:{part.path}#{incarnation}".encode())
         self.detection = Detection(self)
@@ -167,8 +167,6 @@ class SupervisorShell:
         for child_id, incarnation in self.store.begin_supervisor(self.path).items():
             if child_id in self.machine.children:
                 self.machine.children[child_id].incarnation = incarnation
-        self.machine.dirty.update(self.machine.children)  # a successor has to know all of them, started or not
-        self.persist()
         self.step(Booted())
 
     def order_stop(self, reason: ExitReason | None = None) -> None:
