@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from supervisors.spec.compiled import CompiledTopology
 
 _LOOK_EVERY = 0.5
-_UP_TIMEOUT = 300.0
+#: seconds after which another interrupt is meant as one
+_SECOND_THOUGHT = 0.5
 
 
 def up(
@@ -211,6 +212,7 @@ class _Run:
         self._ready_fd = ready_fd
         self._live = is_terminal() and not json_ and ready_fd < 0
         self._interrupts = 0
+        self._interrupted_at = 0.0
         self._warden: Warden | None = None
         self._status: SystemStatus | None = None
         self._fold = FailureFold()
@@ -251,7 +253,11 @@ class _Run:
             raise typer.Exit(code)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self._interrupts += 1
+        now = time.monotonic()
+        # a second Ctrl-C ends everything at once; a terminal that closes sends several signals in one moment
+        if not self._interrupts or (number != signal.SIGHUP and now - self._interrupted_at > _SECOND_THOUGHT):
+            self._interrupts += 1
+            self._interrupted_at = now
         if self._warden is not None:
             self._warden.stop()
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -69,7 +70,7 @@ class Observer:
         asked = {path: endpoint for path, endpoint in wanted.items() if endpoint}
         self._loop.call_soon(lambda: self._forget_all_but(set(asked.values())))
         for path, endpoint in asked.items():
-            self._loop.call_soon(lambda path=path, endpoint=endpoint: ask(path, endpoint))  # type: ignore[misc]
+            self._loop.call_soon(partial(ask, path, endpoint))
         for _ in asked:
             left.acquire(timeout=timeout + 1.0)
         clock = SystemClock()

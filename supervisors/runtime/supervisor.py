@@ -14,6 +14,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -265,7 +266,7 @@ class SupervisorShell:
                 case Note():
                     self._note(effect)
                 case SetTimer(token, at):
-                    self._timers[token] = self.loop.call_at(at, lambda token=token: self._timer(token))  # type: ignore[misc]
+                    self._timers[token] = self.loop.call_at(at, partial(self._timer, token))
                 case CancelTimer(token):
                     self.loop.cancel(self._timers.pop(token, 0))
                 case StartChild():

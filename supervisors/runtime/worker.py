@@ -13,7 +13,7 @@ import inspect
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import msgspec
 
@@ -21,16 +21,31 @@ from supervisors.core.reasons import NORMAL, SHUTDOWN, ExitKind, ExitReason, cra
 from supervisors.signals.messages import Exited, Ignored, Message, Started, StartFailed
 from supervisors.spec.compiled import WorkerSpec
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 #: what ``start`` raises to say: no process is needed, and that is no failure (OTP's ``ignore``)
 IGNORE = "Ignore"
 
 
 class _Actor(Protocol):
+    """What the host calls of an ``Actor``."""
+
     ctx: object
 
     async def start(self, ctx: object) -> None: ...
     async def run(self) -> None: ...
     async def stop(self) -> None: ...
+
+
+class _ActorClass(Protocol):
+    Config: "type[BaseModel]"
+
+    def __call__(self, config: "BaseModel") -> _Actor: ...
+
+
+def _is_actor_class(cls: object) -> TypeGuard[_ActorClass]:
+    return hasattr(cls, "__rayvisor_actor__")
 
 
 class WorkerRunner:
@@ -64,7 +79,7 @@ class WorkerRunner:
         self._finish = finish
         self._interval = beat_interval / 2
         self._target: object = None
-        self._is_actor = False
+        self._actor: _Actor | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._body: asyncio.Task[None] | None = None
         self._stopping = False
@@ -103,10 +118,8 @@ class WorkerRunner:
 
     async def _bring_up(self) -> None:
         cls = load_class(self.spec.actor)
-        self._is_actor = hasattr(cls, "__rayvisor_actor__")
-        if self._is_actor:
-            config = cls.Config.model_validate_json(self.spec.config)  # type: ignore[attr-defined]
-            actor = cls(config)
+        if _is_actor_class(cls):
+            actor = self._actor = cls(cls.Config.model_validate_json(self.spec.config))
             self._target = actor
             actor.ctx = self._context
             await actor.start(self._context)
@@ -119,9 +132,8 @@ class WorkerRunner:
             self._target = cls(**arguments)
 
     async def _work(self) -> None:
-        if self._is_actor:
-            actor: _Actor = self._target  # type: ignore[assignment]
-            await actor.run()
+        if self._actor is not None:
+            await self._actor.run()
         else:
             await asyncio.Event().wait()
 
@@ -134,10 +146,9 @@ class WorkerRunner:
         return None if error is None else _reason(error)
 
     async def _put_away(self, reason: ExitReason) -> ExitReason:
-        if not self._is_actor:
+        if self._actor is None:
             return reason
-        actor: _Actor = self._target  # type: ignore[assignment]
-        failed = await self._outcome(asyncio.ensure_future(_contained(actor.stop())))
+        failed = await self._outcome(asyncio.ensure_future(_contained(self._actor.stop())))
         return reason if failed is None or failed.kind is ExitKind.SHUTDOWN else failed
 
     def _end(self, message: Message) -> None:

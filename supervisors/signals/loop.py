@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import zmq
 
@@ -144,7 +145,7 @@ class PlaneLoop:
                     frames = socket.recv_multipart(zmq.NOBLOCK)
                 except zmq.Again:
                     return
-                self._guard(lambda frames=frames: callback(frames))  # type: ignore[misc]
+                self._guard(partial(callback, frames))
 
         self._poller.register(socket, zmq.POLLIN)
         self._readers[socket] = drain
