@@ -57,5 +57,5 @@ class Actor:
         """Put things away; bounded by the child's ``shutdown`` time, then the process is killed."""
 
     async def health(self) -> bool:
-        """A functional check: False or raising counts as one failed health check."""
+        """A functional check for detectors to call; False or raising means not healthy."""
         return True

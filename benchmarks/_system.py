@@ -16,8 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -173,50 +172,6 @@ class BenchSystem:
             time.sleep(0.02)
         time.sleep(0.25 + self._chance.random() * 0.1)
         return self.host(path)
-
-
-# ---------------------------------------------------------------- Ray alone, in a process of its own
-
-
-@contextmanager
-def bare_cluster() -> Iterator[None]:
-    """A fresh Ray cluster without a system on it, started and joined by the code that starts a system's."""
-    from supervisors.runtime.environment import prepare
-    from supervisors.runtime.folders import clear, folders_of, make
-
-    interruptible()
-    with tempfile.TemporaryDirectory(prefix="rayvisor-bench-") as name:
-        folders = folders_of(Path(name))
-        make(folders)
-        prepare(folders, owned=True)  # before ray is imported
-        from supervisors.runtime import cluster
-
-        try:
-            cluster.connect(cluster.start_local(folders, lambda: False), "bench")
-            yield
-        finally:
-            cluster.disconnect()
-            cluster.stop_local(folders)
-            clear(folders)
-
-
-def in_own_process(module: str, *words: str, timeout: float = 180.0) -> str:
-    """What ``python -m module words`` prints; ended in order with this process.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    command = [sys.executable, "-m", module, *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        said, _ = process.communicate(timeout=timeout)
-    except BaseException:
-        process.terminate()  # see ``interruptible``
-        process.wait(30)
-        raise
-    if process.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return said
 
 
 # ---------------------------------------------------------------- the command line, alike for all

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
-from benchmarks._actors import Bare
+from benchmarks._bare import Bare
 from benchmarks._report import BenchReport, Row, percentile, timed_row
 from benchmarks._system import BenchSystem, measure, parser, setting, topology
 

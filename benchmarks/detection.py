@@ -18,7 +18,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks._actors import Bare
+from benchmarks._bare import Bare
 from benchmarks._report import BenchReport, Row, percentile, timed_row
 from benchmarks._system import BenchSystem, measure, parser, setting, topology
 from supervisors.trail.events import EventKind

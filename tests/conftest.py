@@ -1,6 +1,7 @@
 """Rules for all tests: a test that is not marked ``ray`` must not start Ray."""
 
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -14,12 +15,17 @@ def _refuse(*args: object, **kwargs: object) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_ray_without_the_mark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_ray_without_the_mark(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if request.node.get_closest_marker("ray") is not None:
+        yield
         return
-    # what imports ray later in this process meets the address of a cluster that does not exist
+    before = sys.modules.get("ray")
+    if before is not None:
+        monkeypatch.setattr(before, "init", _refuse)
+    # a process started by the test, and Ray imported during it, find a cluster that does not exist
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    module = sys.modules.get("ray")
-    if module is not None:
-        monkeypatch.setattr(module, "init", _refuse)
+    yield
+    after = sys.modules.get("ray")
+    if after is not None and after.is_initialized():
+        after.shutdown()
+        _refuse()

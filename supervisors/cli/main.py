@@ -42,6 +42,7 @@ app.add_typer(orders.child, name="child")
 
 def run() -> None:
     """Run the command line; every error that was foreseen is one clear line, never a traceback."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
     except RayvisorError as error:

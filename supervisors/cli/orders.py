@@ -38,6 +38,8 @@ def kill(
     host = store.host(row.host) if row is not None and row.host else None
     if row is None:
         raise LaunchError(f"nothing is at {place}", code=2060, fix="rayvisor tree shows what is")
+    if host is not None and not host.local and not pid_alive(host.pid, host.start_time):
+        raise LaunchError(f"{place} runs on another machine, node {host.node[:8]}", code=2062, fix="kill it there")
     if host is None or not pid_alive(host.pid, host.start_time):
         raise LaunchError(f"no process runs at {place} now (it is {row.state})", code=2061, fix="try again")
     trail = TrailWriter(folder / "trail", "cli", SystemClock())

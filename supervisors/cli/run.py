@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -181,14 +181,11 @@ def _owns_ray(folders: "Folders", address: str | None) -> bool:
 
 def _settle_ray(data_dir: Path, address: str | None) -> None:
     """Ray's settings, before users' modules are imported: one with a ``@ray.remote`` class imports Ray."""
-    from supervisors.runtime.environment import ray_environment
+    from supervisors.runtime.environment import settle
     from supervisors.runtime.folders import folders_of
 
     folders = folders_of(data_dir)
-    if _owns_ray(folders, address):
-        os.environ.update(ray_environment(folders))
-    else:
-        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    settle(folders, owned=_owns_ray(folders, address))
 
 
 class _Run:
@@ -400,8 +397,7 @@ def _detach(topology: Path, data_dir: Path, for_: str | None, address: str | Non
     command += ["--ready-fd", str(write)]
     command += ["--for", for_] if for_ else []
     command += ["--address", address] if address else []
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "warden.out").open("wb") as output:
+    with _open_output(data_dir) as output:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -428,6 +424,14 @@ def _detach(topology: Path, data_dir: Path, for_: str | None, address: str | Non
         print_line(msgspec.json.encode({"pid": process.pid, "seconds": float(took), "url": url}).decode())
     else:
         out.print(f"up in {took} s, warden {process.pid}" + (f", metrics and health at {url}" if url else ""))
+
+
+def _open_output(data_dir: Path) -> IO[bytes]:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return (data_dir / "warden.out").open("wb")
+    except OSError as error:
+        raise LaunchError(f"data directory {data_dir}: {error.strerror}", code=2002, fix="choose another") from error
 
 
 COMMANDS = (up, down)

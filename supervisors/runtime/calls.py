@@ -57,7 +57,7 @@ class Caller:
         ref = f"{self._me}-{next(self._serial)}"
         seen_dead = 0
         while True:
-            place, handle = await self._find(path, deadline, seen_dead)
+            place, handle = await self._find(path, deadline, seen_dead, fresh=once)
             limit = asyncio.timeout(deadline - time.monotonic())  # unlike wait_for, it makes no task
             try:
                 async with limit:
@@ -69,7 +69,12 @@ class Caller:
                 raise CallTimeout(f"{path}.{method}: no answer within {timeout:g} s") from None
             except ActorUnavailableError:
                 # alive or dead, nobody knows: the same incarnation again, which drops the repeat if it had the first
-                if once or time.monotonic() >= deadline:
+                if once:
+                    raise OutcomeUnknown(
+                        f"{path}.{method}: the connection to incarnation {place.incarnation} broke during the call",
+                        fix="look at its state before you repeat it",
+                    ) from None
+                if time.monotonic() >= deadline:
                     raise ChildUnavailable(f"{path}.{method}: not reached within {timeout:g} s") from None
                 await asyncio.sleep(_LOOK_EVERY * 4)
             except (ActorDiedError, RayActorError):
@@ -99,12 +104,17 @@ class Caller:
         self._casts.add(future)
         future.add_done_callback(self._casts.discard)
 
-    async def _find(self, path: str, deadline: float, seen_dead: int) -> "tuple[Place, ray.actor.ActorHandle[object]]":
+    async def _find(
+        self, path: str, deadline: float, seen_dead: int, *, fresh: bool
+    ) -> "tuple[Place, ray.actor.ActorHandle[object]]":
+        """``fresh``: what is remembered may be dead since; a call that is made once must not be spent on it."""
         cached = self._cache.get(path)
-        if cached is not None and cached[0].incarnation > seen_dead:
+        if cached is not None and cached[0].incarnation > seen_dead and not fresh:
             return cached
         while True:
             place = await self._resolve(path)
+            if cached is not None and place.state == "running" and place == cached[0] and place.incarnation > seen_dead:
+                return cached
             if place.state == "never":
                 raise ChildDead(f"{path}: nothing runs there and nothing will", fix="see: rayvisor tree")
             if place.state == "running" and place.incarnation > seen_dead:

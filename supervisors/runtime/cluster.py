@@ -7,6 +7,7 @@ killed; and it is ended by the pids of its own processes, never by ``ray stop``,
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +23,8 @@ from supervisors.runtime.environment import ray_environment
 from supervisors.runtime.folders import Folders
 
 _START_TIMEOUT = 60.0
+#: seconds for a first connection to a cluster's port
+_REACH_TIMEOUT = 3.0
 _OBJECT_STORE = 80_000_000
 #: what a user or the system ends a launcher with
 ENDING_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -96,6 +99,7 @@ def connect(address: str, namespace: str) -> None:
     Raises:
         LaunchError: there is no such cluster, or it refuses us.
     """
+    _check_reachable(address)
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     try:
         with _own_signals():
@@ -130,6 +134,18 @@ def _own_signals() -> Iterator[None]:
             if handler is not None:  # set by Python: there is something to go back to
                 signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself goes on trying for many minutes, deaf to signals."""
+    host, _, port = address.rpartition(":")
+    try:
+        if not host or not port.isdigit():
+            raise ValueError("write it as host:port")
+        socket.create_connection((host, int(port)), timeout=_REACH_TIMEOUT).close()
+    except (OSError, ValueError, OverflowError) as error:
+        fix = "is it up? its address stands in the output of ray start"
+        raise LaunchError(f"no Ray cluster at {address}: {error}", code=2053, fix=fix) from None
 
 
 def _silence() -> None:
@@ -174,8 +190,11 @@ def stop_local(folders: Folders, timeout: float = 5.0) -> int:
 
 
 def _session(folders: Folders) -> dict[int, bytes]:
-    """Processes whose command line names our Ray folder or whose output goes there, by pid."""
-    marker = f"{folders.ray}/"
+    """Processes whose command line names our runtime folder or whose output goes there, by pid.
+
+    A ``ray start`` that its launcher left half way is one of them.
+    """
+    marker = f"{folders.runtime}/"
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():

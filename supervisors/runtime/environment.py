@@ -28,6 +28,17 @@ def ray_environment(folders: Folders) -> dict[str, str]:
     }
 
 
+def settle(folders: Folders, *, owned: bool) -> dict[str, str]:
+    """Set what Ray reads at its import, without touching a file; returns what a cluster of this kind needs.
+
+    Ray is not to start by itself: a thread that makes a host while we leave would begin a cluster nobody ends.
+    """
+    wanted = ray_environment(folders) if owned else {"RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ.update(wanted)
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+    return wanted
+
+
 def prepare(folders: Folders, *, owned: bool) -> None:
     """Set this process up for the cluster it is going to join.
 
@@ -38,11 +49,11 @@ def prepare(folders: Folders, *, owned: bool) -> None:
     Raises:
         LaunchError: Ray was imported before, with other settings.
     """
-    wanted = ray_environment(folders) if owned else {"RAY_USAGE_STATS_ENABLED": "0"}
-    if "ray" in sys.modules and any(os.environ.get(key) != value for key, value in wanted.items()):
+    before = dict(os.environ)
+    wanted = settle(folders, owned=owned)
+    if "ray" in sys.modules and any(before.get(key) != value for key, value in wanted.items()):
         raise LaunchError("Ray was imported before its settings were made", code=2054)
     if owned and not folders.token.exists():
         descriptor = os.open(folders.token, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         os.write(descriptor, secrets.token_hex(32).encode())
         os.close(descriptor)
-    os.environ.update(wanted)

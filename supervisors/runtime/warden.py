@@ -21,7 +21,7 @@ from supervisors.runtime import cluster
 from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, build_id
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.detection import bury_files
-from supervisors.runtime.factory import HostFactory
+from supervisors.runtime.factory import HostFactory, is_default
 from supervisors.runtime.folders import DirectoryLock, Folders, clear
 from supervisors.runtime.store import GoalStore
 from supervisors.runtime.supervisor import SupervisorShell
@@ -267,7 +267,8 @@ class Warden:
         sys.setswitchinterval(SWITCH_INTERVAL)
         self.loop.start()
         if not self._adopting:
-            count = topology.processes
+            placed = sum(1 for worker in topology.workers.values() if not is_default(worker.placement))
+            count = topology.processes - placed
             self._say(f"starting {count} host processes")
             shell.executor.submit(lambda: self._make_hosts(factory, count))
             while not store.hosts("state IN ('creating', 'spare')") and not self._stop.is_set():

@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import os
-import signal
 import time
 from collections.abc import Callable
 from typing import Literal

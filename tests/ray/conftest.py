@@ -65,10 +65,10 @@ tree:
     - id: pool
       strategy: simple_one_for_one
       max_children: 4
-      template: {{{_WORKER}, restart: transient, start_timeout: 2s, shutdown: 500ms}}
+      template: {{{_WORKER}, restart: transient, shutdown: 500ms}}
     - id: eager
       strategy: simple_one_for_one
-      template: {{{_WORKER}, restart: temporary, ready_timeout: 1s, shutdown: brutal_kill}}
+      template: {{{_WORKER}, restart: temporary, start_timeout: 4s, ready_timeout: 1s, shutdown: brutal_kill}}
 """
 
 #: the smallest tree in which each kind of process can be killed

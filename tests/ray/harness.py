@@ -35,7 +35,7 @@ class CallFailed(AssertionError):
         self.kind = kind
 
 
-def until(condition: Callable[[], T], what: str, timeout: float = LONG) -> T:
+def until(condition: Callable[[], T | None], what: str, timeout: float = LONG) -> T:
     """The first true answer of ``condition``."""
     deadline = time.monotonic() + timeout
     while True:
@@ -80,7 +80,7 @@ def leftovers(data_dir: Path) -> list[str]:
         except OSError:
             continue
         if name in line or name in environment or name in output or str(folders.data) in line:
-            found.append(f"process {entry.name}: {line[:100]}")
+            found.append(f"process {entry.name}: {line[:200]}")
     return found
 
 

@@ -81,7 +81,7 @@ def test_pages_tell_of_a_child_that_is_down(cell: Running) -> None:
     restarts = total(cell, "rayvisor_restarts_total")
     cell.ask("/counter", "add")
     until(lambda: total(cell, "rayvisor_actor_added") == 1.0, "the actor's gauge is exported")
-    # no restart can succeed while its folder is away: a stopped supervisor keeps the child down for as long as we like
+    # while its supervisor is stopped too, nobody restarts the child: long enough to be seen as down
     supervisor, a = cell.supervisor_pid("/cell"), cell.ready("/cell/a")
     before = cell.ready("/cell/b")
     os.kill(a.pid, signal.SIGKILL)

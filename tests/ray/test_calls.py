@@ -48,6 +48,15 @@ def test_once_is_not_repeated(healthy: Running) -> None:
     assert failure.value.kind == "OutcomeUnknown"
 
 
+def test_once_is_not_spent_on_an_incarnation_that_is_known_to_be_gone(healthy: Running) -> None:
+    healthy.ask(_TARGET, "life")  # the caller remembers this incarnation
+    before = healthy.kill(_TARGET)
+    healthy.ready(_TARGET, before.incarnation)
+    answer = healthy.ask(_TARGET, "life", once=True)
+    assert isinstance(answer, list)
+    assert answer[1] == before.incarnation + 1
+
+
 def test_a_call_has_a_deadline(healthy: Running) -> None:
     began = time.monotonic()
     with pytest.raises(CallFailed) as failure:

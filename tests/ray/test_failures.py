@@ -35,7 +35,7 @@ class Fault:
     signals: tuple[str, ...]
     arguments: tuple[object, ...] = ()
     says: str = ""
-    within: float = 3.0
+    within: float = 10.0
 
 
 _DEATH = ("futex", "pidfd", "socket")
@@ -76,7 +76,6 @@ def test_a_failed_child_is_replaced_and_its_siblings_go_on(healthy: Running, nam
     verdicts = [event.data["verdict"] for event in events if event.kind == EventKind.VERDICT]
     assert verdicts[-1] == fault.verdict
     assert _one(events, EventKind.FIRST_SIGNAL).data["signal"] in fault.signals
-    assert recovered.data["spare"] is True
     assert recovered.t - _one(events, EventKind.FIRST_SIGNAL).t < fault.within
     fold = FailureFold()
     fold.add_all(healthy.trail(since=since))

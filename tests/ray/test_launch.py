@@ -108,6 +108,20 @@ def test_a_run_of_a_given_time_is_healthy_at_its_end(folder: Path) -> None:
     nothing_left(data)
 
 
+def test_down_after_a_launcher_that_was_killed_in_the_middle_of_its_start(folder: Path) -> None:
+    file, data = small(folder)
+    process = spawn("up", file, "--data-dir", data)
+    try:
+        until(lambda: any("/raylet/raylet" in entry for entry in leftovers(Path(data))), "Ray is coming up")
+    finally:
+        process.kill()
+        process.communicate()
+    done = cli("down", "--data-dir", data)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    nothing_left(data)
+
+
 @pytest.mark.parametrize("moment", [0.2, 1.0, 2.5, 4.0, 5.0])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_a_signal_at_any_moment_of_the_start(folder: Path, moment: float, number: signal.Signals) -> None:
@@ -131,4 +145,5 @@ def test_a_signal_at_any_moment_of_the_start(folder: Path, moment: float, number
     assert took < 10.0
     assert "Traceback" not in text
     assert "SIGTERM received" not in text, "Ray's handler instead of ours"
+    assert "dashboard" not in text, "a second Ray, started by a thread that was late"
     nothing_left(data)

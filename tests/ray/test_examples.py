@@ -1,0 +1,51 @@
+"""The examples a user begins with, launched as their pages say, from a folder that is not the repository's."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .harness import RAYVISOR, ROOT_FOLDER, leftovers, until
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
+    """Runs a command in an empty folder, where its data directory is too; at the end nothing may be left."""
+    folder = short_folder / f"x{abs(hash(request.node.name)) % 10**8}"
+    folder.mkdir()
+
+    def command(*arguments: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [*RAYVISOR, *arguments], capture_output=True, text=True, timeout=120.0, cwd=folder, check=False
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        yield command
+    finally:
+        command("down")
+    data = folder / ".rayvisor"
+    until(lambda: not leftovers(data), f"nothing is left: {leftovers(data)}", 5.0)
+
+
+def test_an_actor_of_ones_own(run: Run) -> None:
+    run("up", str(ROOT_FOLDER / "examples" / "my_actor" / "topology.yaml"), "--detach")
+    assert json.loads(run("call", "/greeter", "greet", "Ada")) == "hello Ada, from /greeter in life 1"
+    run("kill", "/greeter")
+    assert json.loads(run("call", "/greeter", "greet", "Ada")) == "hello Ada, from /greeter in life 2"
+
+
+def test_classes_that_know_nothing_of_us(run: Run) -> None:
+    run("up", str(ROOT_FOLDER / "examples" / "existing_ray_actor" / "topology.yaml"), "--detach")
+    assert json.loads(run("call", "/counter", "add", "5")) == 15
+    run("call", "/cache", "put", "colour", "blue")
+    run("kill", "/counter")
+    assert json.loads(run("call", "/counter", "add", "5")) == 15, "a new life is a new object"
+    assert json.loads(run("call", "/cache", "get", "colour")) == "blue", "its sibling was left alone"

@@ -1,0 +1,23 @@
+import pytest
+
+from supervisors.runtime.factory import is_default
+from supervisors.spec.compiled import PlacementSpec
+
+
+@pytest.mark.parametrize("placement", [PlacementSpec(), PlacementSpec(node="launch")])
+def test_any_spare_will_do(placement: PlacementSpec) -> None:
+    assert is_default(placement)
+
+
+@pytest.mark.parametrize(
+    "placement",
+    [
+        PlacementSpec(node="10.0.0.2"),
+        PlacementSpec(labels={"zone": "a"}),
+        PlacementSpec(resources={"GPU": 0.5}),
+        PlacementSpec(num_cpus=1),
+        PlacementSpec(anti_affinity=("/cell/md",)),
+    ],
+)
+def test_a_wish_is_not_met_by_a_spare(placement: PlacementSpec) -> None:
+    assert not is_default(placement)
