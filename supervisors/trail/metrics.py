@@ -19,10 +19,11 @@ from prometheus_client.registry import Collector
 from supervisors.trail.counters import Counters, Histogram, load, save
 from supervisors.trail.events import TrailError
 from supervisors.trail.reader import Follower
-from supervisors.trail.status import SystemStatus, report
+from supervisors.trail.status import ChildStatus, SystemStatus, report
 
 #: Names of gauges actors may set in all; more are left out, so that an actor cannot make series without end.
 MAX_ACTOR_METRICS = 500
+_LABEL = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="([^"]*)"')
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_]")
 
 
@@ -142,15 +143,24 @@ def _from_status(status: SystemStatus | None) -> Iterator[Metric]:
     malformed = (((path,), plane.malformed) for path, plane in planes)
     yield _counter("plane_malformed", "Messages not understood", ["path"], malformed)
     yield _gauge("plane_lag_seconds", "Observer's own lag", ["path"], (((path,), plane.lag) for path, plane in planes))
-    actors: dict[str, dict[tuple[str, ...], float]] = {}
+    yield from _from_actors(children)
+
+
+def _from_actors(children: Iterable[ChildStatus]) -> Iterator[Metric]:
+    """Gauges the actors set; a key is ``name`` or ``name{label="value",...}``."""
+    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for child in children:
-        for name, value in child.metrics.items():
+        for key, value in child.metrics.items():
+            name, _, labels = key.partition("{")
             clean = _NOT_IN_NAMES.sub("_", name)
-            if clean in actors or len(actors) < MAX_ACTOR_METRICS:
+            if clean in found or len(found) < MAX_ACTOR_METRICS:
+                series = (("path", child.path), *(pair for pair in _LABEL.findall(labels) if pair[0] != "path"))
                 # two names may become one: the first wins, a series may not be given twice
-                actors.setdefault(clean, {}).setdefault((child.path,), value)
-    for name, samples in actors.items():
-        yield _gauge(f"actor_{name}", "Set by the actor", ["path"], samples.items())
+                found.setdefault(clean, {}).setdefault(series, value)
+    for name, samples in found.items():
+        names = ["path", *sorted({label for series in samples for label, _ in series} - {"path"})]
+        rows = ((tuple(dict(series).get(label, "") for label in names), value) for series, value in samples.items())
+        yield _gauge(f"actor_{name}", "Set by the actor", names, rows)
 
 
 Samples = Iterable[tuple[tuple[str, ...], float]]

@@ -104,13 +104,16 @@ def test_gauges_come_from_the_status(tmp_path: Path) -> None:
                     ChildStatus(
                         "/a", "a", state="ready", beat_age=0.05, metrics={"queue depth": 3.0, "queue_depth": 4}
                     ),
+                    ChildStatus(
+                        "/c", "c", state="ready", metrics={'book_valid{symbol="BTCUSDT"}': 1.0, "book_valid": 0}
+                    ),
                     ChildStatus("/b", "b", state="restarting"),
                 ],
             )
         ],
     )
     metrics = TrailMetrics(tmp_path, lambda: status)
-    assert value(metrics, "children", state="ready") == 1
+    assert value(metrics, "children", state="ready") == 2
     assert value(metrics, "children", state="restarting") == 1
     assert value(metrics, "beat_age_seconds", path="/a") == 0.05
     assert value(metrics, "beat_age_seconds", path="/b") is None
@@ -119,6 +122,8 @@ def test_gauges_come_from_the_status(tmp_path: Path) -> None:
     assert value(metrics, "plane_malformed_total", path="/") == 1
     assert value(metrics, "plane_cpu_seconds_total", path="/") == 0.5
     assert value(metrics, "actor_queue_depth", path="/a") == 3.0
+    assert value(metrics, "actor_book_valid", path="/c", symbol="BTCUSDT") == 1.0
+    assert value(metrics, "actor_book_valid", path="/c", symbol="") == 0.0
     assert value(metrics, "healthy") == 1
     assert b"rayvisor_spares 2.0" in generate_latest(metrics.registry)
     openmetrics, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
