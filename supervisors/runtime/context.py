@@ -25,7 +25,7 @@ class HostContext:
     Args:
         path, incarnation, epoch: its place and life.
         clock: real time.
-        log: bound logger.
+        log: opens the bound logger.
         data_dir: of the system.
         caller: makes calls.
         resolve: where a path is now.
@@ -42,7 +42,7 @@ class HostContext:
         incarnation: int,
         epoch: int,
         clock: Clock,
-        log: "Logger",
+        log: Callable[[], "Logger"],
         data_dir: str,
         caller: Caller,
         resolve: Callable[[str], Awaitable[Place]],
@@ -55,7 +55,7 @@ class HostContext:
         self.incarnation = incarnation
         self.epoch = epoch
         self.clock = clock
-        self.log = log
+        self._log = log
         self.data_dir = data_dir
         #: gauges set since the host last sent them
         self.metrics: dict[str, float] = {}
@@ -65,6 +65,11 @@ class HostContext:
         self._publisher = publisher
         self._zmq = zmq_context
         self._report = report
+
+    @property
+    def log(self) -> "Logger":
+        """See ``actors.context.Context``."""
+        return self._log()
 
     def ready(self) -> None:
         """See ``actors.context.Context``."""

@@ -62,11 +62,13 @@ from supervisors.signals.messages import (
 from supervisors.signals.proc import process_start_time
 from supervisors.spec.compiled import SupervisorPart, SystemSpec, WorkerSpec
 from supervisors.spec.compiled import decode as decode_spec
-from supervisors.trail.logs import ChildLog, child_logger
 
 if TYPE_CHECKING:
+    from loguru import Logger
+
     from supervisors.runtime.agents import NodeAgent
     from supervisors.runtime.supervisor import SupervisorShell
+    from supervisors.trail.logs import ChildLog
 
 T = TypeVar("T")
 
@@ -108,6 +110,8 @@ class Host:
         self._shell: SupervisorShell | None = None
         self._context: HostContext | None = None
         self._log: ChildLog | None = None
+        self._log_lock = threading.Lock()
+        self._open_log: Callable[[], ChildLog] | None = None
         self._faults: TextIO | None = None
         self._beat_interval = 0.1
         self._sequence = 0
@@ -270,16 +274,22 @@ class Host:
         except OSError as error:
             self._defect(error)  # no stack of a segfault then; everything else works
         logs = system.logs
-        self._log = child_logger(
-            Path(self._boot.data_dir),
-            order.path,
-            order.incarnation,
-            order.epoch,
-            logs.level.value,
-            logs.rotate,
-            logs.keep,
-            logs.lines_per_second,
-        )
+
+        def open_log() -> ChildLog:
+            from supervisors.trail.logs import child_logger
+
+            return child_logger(
+                Path(self._boot.data_dir),
+                order.path,
+                order.incarnation,
+                order.epoch,
+                logs.level.value,
+                logs.rotate,
+                logs.keep,
+                logs.lines_per_second,
+            )
+
+        self._open_log = open_log
         if order.kind == "supervisor":
             self._be_supervisor(order, system)
         else:
@@ -290,7 +300,6 @@ class Host:
 
     def _be_worker(self, order: Assign) -> None:
         spec = decode_spec(order.part, WorkerSpec)
-        assert self._log is not None
         self._beat_interval = spec.heartbeat.interval
         self._publisher.set_incarnation(order.incarnation)
         loop = self._loop
@@ -302,7 +311,7 @@ class Host:
             incarnation=order.incarnation,
             epoch=order.epoch,
             clock=self._clock,
-            log=self._log.logger,
+            log=self._logger,
             data_dir=self._boot.data_dir,
             caller=Caller(self._boot.namespace, self._places.find),
             resolve=self._places.find,
@@ -312,7 +321,9 @@ class Host:
             report=self._tell,
         )
         self._context = context
-        runner = WorkerRunner(spec, order.incarnation, context, self._tell, self._finish, self._beat_interval)
+        runner = WorkerRunner(
+            spec, order.incarnation, context, self._tell, self._finish, self._beat_interval, self._imported
+        )
         self._runner = runner
 
         def begin() -> None:
@@ -326,7 +337,6 @@ class Host:
 
         sys.setswitchinterval(SWITCH_INTERVAL)
         part = decode_spec(order.part, SupervisorPart)
-        assert self._log is not None
         self._beat_interval = part.heartbeat.interval
         shell = SupervisorShell(
             part=part,
@@ -336,7 +346,7 @@ class Host:
             boot=self._boot,
             loop=self._plane,
             factory=HostFactory(self._boot),
-            log=self._log.logger,
+            log=self._logger(),
             report=self._tell_now,
             finish=self._finish,
         )
@@ -348,6 +358,19 @@ class Host:
             self._shell.order_stop()
         elif self._runner is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._runner.order_stop)
+
+    def _logger(self) -> "Logger":
+        """The child's log, opened when somebody first writes to it: loguru costs a process 10 ms and a thread."""
+        with self._log_lock:
+            if self._log is None:
+                assert self._open_log is not None
+                self._log = self._open_log()
+            return self._log.logger
+
+    def _imported(self) -> None:
+        """The child's module is imported: one that uses loguru by itself writes to the child's log as well."""
+        if "loguru" in sys.modules:
+            self._logger()
 
     # ------------------------------------------------------------ beats and reports
 
@@ -465,8 +488,8 @@ class Host:
 
     def _defect(self, error: BaseException) -> None:
         """A defect of our own in a callback: log it, go on."""
-        if self._log is not None:
-            self._log.logger.opt(exception=error).error("defect in the plane of {}", self._path or self._boot.host)
+        if self._open_log is not None:
+            self._logger().opt(exception=error).error("defect in the plane of {}", self._path or self._boot.host)
 
 
 def _resident_bytes() -> int:

@@ -21,6 +21,10 @@ from supervisors.core.reasons import NORMAL, SHUTDOWN, ExitKind, ExitReason, cra
 from supervisors.signals.messages import Exited, Ignored, Message, Started, StartFailed
 from supervisors.spec.compiled import WorkerSpec
 
+#: what the base class of all Actors bears, and its ``Config`` that takes nothing
+_MARK = "__rayvisor_actor__"
+_STAND_IN = "__rayvisor_no_config__"
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -41,11 +45,19 @@ class _Actor(Protocol):
 class _ActorClass(Protocol):
     Config: "type[BaseModel]"
 
-    def __call__(self, config: "BaseModel") -> _Actor: ...
+    def __call__(self, config: "BaseModel | None") -> _Actor: ...
 
 
 def _is_actor_class(cls: object) -> TypeGuard[_ActorClass]:
-    return hasattr(cls, "__rayvisor_actor__")
+    return hasattr(cls, _MARK)
+
+
+def _has_own_config(cls: object) -> bool:
+    """False when ``Config`` is the base class's stand-in: looking at that one would import pydantic for nothing."""
+    for base in getattr(cls, "__mro__", ()):
+        if "Config" in vars(base):
+            return not hasattr(vars(base)["Config"], _STAND_IN)
+    return False
 
 
 class WorkerRunner:
@@ -57,6 +69,7 @@ class WorkerRunner:
         context: handed to an Actor's ``start``.
         report: takes the messages for the supervisor; thread-safe.
         finish: called with the last message once all is put away; does not return control to the worker.
+        imported: called once the worker's module is imported.
         beat_interval: seconds between turns of the progress counter.
     """
 
@@ -68,6 +81,7 @@ class WorkerRunner:
         report: Callable[[Message], None],
         finish: Callable[[Message], None],
         beat_interval: float,
+        imported: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self.incarnation = incarnation
@@ -77,6 +91,7 @@ class WorkerRunner:
         self._context = context
         self._report = report
         self._finish = finish
+        self._imported = imported
         self._interval = beat_interval / 2
         self._target: object = None
         self._actor: _Actor | None = None
@@ -118,8 +133,10 @@ class WorkerRunner:
 
     async def _bring_up(self) -> None:
         cls = load_class(self.spec.actor)
+        self._imported()
         if _is_actor_class(cls):
-            actor = self._actor = cls(cls.Config.model_validate_json(self.spec.config))
+            takes_none = self.spec.config == b"{}" and not _has_own_config(cls)
+            actor = self._actor = cls(None if takes_none else cls.Config.model_validate_json(self.spec.config))
             self._target = actor
             actor.ctx = self._context
             await actor.start(self._context)
