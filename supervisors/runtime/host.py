@@ -11,6 +11,7 @@ import importlib
 import os
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -23,7 +24,7 @@ import setproctitle
 import zmq
 
 from supervisors.core.paths import TreePath
-from supervisors.core.reasons import SHUTDOWN, ExitReason, crash
+from supervisors.core.reasons import SHUTDOWN, ExitReason, crash, init_error
 from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, HostInfo, check_build, extend_search
 from supervisors.runtime.calls import Caller, Place, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
@@ -209,7 +210,12 @@ class Host:
             return
         match message:
             case Assign():
-                self._assigned(sender, message)
+                try:
+                    self._assigned(sender, message)
+                except Exception as error:  # noqa: BLE001 - whatever it is, the supervisor has to hear of it
+                    detail = "".join(traceback.format_exception(error, limit=-20))
+                    failed = init_error(f"the host could not take it: {type(error).__name__}: {error}", detail)
+                    self._finish_now(StartFailed(message.path, message.incarnation, failed))
             case Attach():
                 self._supervisor = sender
                 self._tell_now(self._hello())
@@ -275,7 +281,7 @@ class Host:
             self._defect(error)  # no stack of a segfault then; everything else works
         logs = system.logs
 
-        def open_log() -> ChildLog:
+        def open_log() -> "ChildLog":
             from supervisors.trail.logs import child_logger
 
             return child_logger(
@@ -489,6 +495,7 @@ class Host:
     def _defect(self, error: BaseException) -> None:
         """A defect of our own in a callback: log it, go on."""
         if self._open_log is not None:
+            traceback.print_exception(error)  # to Ray's log of this process, should ours not work
             self._logger().opt(exception=error).error("defect in the plane of {}", self._path or self._boot.host)
 
 
