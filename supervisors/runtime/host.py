@@ -7,7 +7,6 @@ restart, Ray never does. The class is generic, so a spare fits any child.
 import asyncio
 import contextlib
 import faulthandler
-import importlib
 import os
 import sys
 import threading
@@ -16,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 import ray
@@ -30,6 +29,7 @@ from supervisors.runtime.calls import Caller, Place, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.context import HostContext, children_of
 from supervisors.runtime.places import GONE, PlaceFinder
+from supervisors.runtime.process import hand_over, preload, reachable, resident_bytes
 from supervisors.runtime.pubsub import Publisher
 from supervisors.runtime.worker import WorkerRunner
 from supervisors.signals.deathwatch import DeathBeacon
@@ -71,10 +71,10 @@ if TYPE_CHECKING:
     from supervisors.runtime.supervisor import SupervisorShell
     from supervisors.trail.logs import ChildLog
 
-T = TypeVar("T")
-
 #: seconds a host waits for its exit notice to be acknowledged before it ends all the same
 _LINGER = 1.0
+#: beats between looks at load, memory and threads: reading them costs more than the beat
+_VITALS_EVERY = 10
 #: seconds a host waits for its supervisor's answer
 _ASK_TIMEOUT = 1.0
 #: seconds an answer is kept for a repeat of its call
@@ -116,6 +116,7 @@ class Host:
         self._faults: TextIO | None = None
         self._beat_interval = 0.1
         self._sequence = 0
+        self._vitals = 0.0, 0, 0
         self._malformed = 0
         self._agent: NodeAgent | None = None
         self._refs = 0
@@ -153,8 +154,8 @@ class Host:
             pid=pid,
             start_time=process_start_time(pid) or 0,
             node=ray.get_runtime_context().get_node_id(),
-            endpoint=_reachable(self._endpoint),
-            pub=_reachable(self._publisher.endpoint),
+            endpoint=reachable(self._endpoint),
+            pub=reachable(self._publisher.endpoint),
         )
         return msgspec.msgpack.encode(info)
 
@@ -232,7 +233,7 @@ class Host:
             case Watch() | KillProcess() | Look():
                 self._agent_asked(sender, message)
             case Preload(modules) if self._state == "spare":
-                threading.Thread(target=_preload, args=(modules,), name="preload", daemon=True).start()
+                threading.Thread(target=preload, args=(modules,), name="preload", daemon=True).start()
             case AskStatus() | Resolve() | Order():
                 self._asked(sender, message)
             case _:
@@ -383,6 +384,8 @@ class Host:
     def _beat(self) -> None:
         if self._state == "ended" or not self._supervisor:
             return
+        if self._sequence % _VITALS_EVERY == 0:
+            self._vitals = os.getloadavg()[0], resident_bytes(), threading.active_count()
         self._sequence += 1
         progress = self._runner.progress if self._runner is not None else self._sequence
         message = Beat(
@@ -391,9 +394,7 @@ class Host:
             self._sequence,
             self._clock.monotonic(),
             progress,
-            os.getloadavg()[0],
-            _resident_bytes(),
-            threading.active_count(),
+            *self._vitals,
             self._clock.utc_ns(),
         )
         self._tell_now(message)
@@ -479,7 +480,7 @@ class Host:
         answer: asyncio.Future[Resolved | Status | None] = loop.create_future()
         self._refs += 1
         ref = self._refs
-        self._asking[ref] = partial(_hand_over, loop, answer)
+        self._asking[ref] = partial(hand_over, loop, answer)
         self._tell(question(ref))
         self._plane.call_soon(lambda: self._expire(ref))
         return await answer
@@ -497,33 +498,3 @@ class Host:
         if self._open_log is not None:
             traceback.print_exception(error)  # to Ray's log of this process, should ours not work
             self._logger().opt(exception=error).error("defect in the plane of {}", self._path or self._boot.host)
-
-
-def _resident_bytes() -> int:
-    with Path("/proc/self/statm").open("rb") as file:
-        return int(file.read().split()[1]) * _PAGE
-
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def _preload(modules: tuple[str, ...]) -> None:
-    """Import what this spare may be asked to run; what fails here will fail, and be told, when it is assigned."""
-    for module in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(module)
-
-
-def _reachable(endpoints: str) -> str:
-    """A socket bound to every address of the machine is told by the address other nodes know it by."""
-    return endpoints.replace("0.0.0.0", ray.util.get_node_ip_address())
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", value: T) -> None:
-    """Settle a future of another thread's loop; a second answer is dropped."""
-
-    def settle() -> None:
-        if not answer.done():
-            answer.set_result(value)
-
-    loop.call_soon_threadsafe(settle)

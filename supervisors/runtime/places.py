@@ -47,13 +47,16 @@ class PlaceFinder:
     """
 
     def __init__(self, boot: HostBoot, ask: Callable[[str], Awaitable[Place]]) -> None:
-        self._store = GoalStore(Path(boot.data_dir)) if boot.local else None
+        self._data_dir = Path(boot.data_dir) if boot.local else None
+        self._store: GoalStore | None = None
         self._ask = ask
         self._asked: dict[str, tuple[float, Place]] = {}
 
     async def find(self, path: str) -> Place:
         """Where ``path`` is now; ``gone`` when nobody could tell."""
-        if self._store is not None:
+        if self._data_dir is not None:
+            # opened on first use: most children never look anybody up
+            self._store = self._store or GoalStore(self._data_dir)
             return place_of(self._store, path)[0]
         known = self._asked.get(path)
         if known is not None and time.monotonic() - known[0] < _CACHE_FOR and known[1].state == "running":

@@ -92,7 +92,7 @@ class WorkerRunner:
         self._report = report
         self._finish = finish
         self._imported = imported
-        self._interval = beat_interval / 2
+        self._interval = beat_interval
         self._target: object = None
         self._actor: _Actor | None = None
         self._thread: ThreadPoolExecutor | None = None
