@@ -242,4 +242,5 @@ def test_a_child_that_floods_its_log_is_bounded(healthy: Running) -> None:
     order(healthy, "terminate_child", "/pool/loud")
     assert size < 3 * 150_000, "keep 2, rotate at 100KB"
     assert healthy.find("/pool/loud") is None
-    assert gone(child.pid)
+    # it runs no more; the kernel may still be taking its memory apart
+    until(lambda: gone(child.pid), "its process is gone")
