@@ -61,7 +61,7 @@ def test_a_failed_child_is_replaced_and_its_siblings_go_on(healthy: Running, nam
     after = healthy.ready(_VICTIM, before.incarnation)
     recovered = healthy.event(EventKind.RECOVERED, _VICTIM, since)
 
-    assert gone(before.pid)
+    until(lambda: gone(before.pid), "its process is gone")
     assert after.incarnation == before.incarnation + 1
     assert after.epoch > before.epoch
     now = healthy.pids()
@@ -116,7 +116,7 @@ def test_a_transient_child_restarts_after_a_crash_and_rests_after_a_return(healt
     since = time.monotonic()
     healthy.end(path, "finish")
     until(lambda: (found := healthy.find(path)) and found.state == "stopped", f"{path} rests")
-    assert gone(after.pid)
+    until(lambda: gone(after.pid), "its process is gone")
     assert EventKind.CHILD_STARTING not in healthy.kinds(path, since)
 
 
@@ -125,5 +125,5 @@ def test_a_temporary_child_is_never_restarted(healthy: Running, path: str, metho
     before, since = healthy.ready(path), time.monotonic()
     healthy.end(path, method)
     until(lambda: healthy.find(path) is None, f"{path} is forgotten")
-    assert gone(before.pid)
+    until(lambda: gone(before.pid), "its process is gone")
     assert EventKind.CHILD_STARTING not in healthy.kinds(path, since)

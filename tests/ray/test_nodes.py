@@ -199,7 +199,7 @@ def test_a_hang_on_another_node_is_proved_and_ended(joined: Joined) -> None:
     exited = joined.event(EventKind.CHILD_EXITED, "/far", began)
     assert exited.reason is not None
     assert exited.reason.kind == "hung"
-    assert gone(before.pid)
+    until(lambda: gone(before.pid), "its process is gone")
 
 
 def test_a_lost_node_is_told_by_ray_and_near_children_go_on(joined: Joined, nodes: Nodes) -> None:
@@ -207,9 +207,15 @@ def test_a_lost_node_is_told_by_ray_and_near_children_go_on(joined: Joined, node
     before = joined.ready("/far")
     began = time.monotonic()
     nodes.lose_second()
-    # Ray takes 15 s to a minute by default; the settings above make it 2 to 6 s
-    exited = joined.event(EventKind.CHILD_EXITED, "/far", began)
-    assert exited.incarnation == before.incarnation
-    assert exited.reason is not None
-    assert exited.reason.kind == "node_lost"
+
+    def told() -> bool:
+        return any(
+            event.reason is not None and event.reason.kind == "node_lost" and event.incarnation == before.incarnation
+            for event in joined.trail("/far", began)
+            if event.kind == EventKind.VERDICT
+        )
+
+    # Ray takes 15 s to a minute by default; the settings above make it 2 to 6 s. What follows is not waited for: a
+    # sibling that can be placed nowhere now holds its supervisor up for its start_timeout, as in OTP
+    until(told, "the verdict that the node of /far is lost")
     assert joined.ready("/near").pid == near

@@ -84,7 +84,7 @@ def test_a_supervisor_over_its_intensity_escalates_and_is_restarted_by_its_paren
     healthy.ready("/weak/frail", second.incarnation)
     healthy.ready("/weak/firm", firm.incarnation)
     assert healthy.supervisor_pid("/weak") != pid
-    assert gone(firm.pid)
+    until(lambda: gone(firm.pid), "its process is gone")
 
 
 def test_the_end_of_a_significant_child_ends_its_supervisor(healthy: Running) -> None:
@@ -149,7 +149,7 @@ def test_static_children_are_stopped_and_restarted_by_hand(healthy: Running) -> 
     assert order(healthy, "restart_child", "/one/sibling").error == "running"
     assert order(healthy, "delete_child", "/one/sibling").error == "running"
     assert order(healthy, "terminate_child", "/one/sibling").error == ""
-    assert gone(before.pid)
+    until(lambda: gone(before.pid), "its process is gone")
     stopped = healthy.find("/one/sibling")
     assert stopped is not None
     assert (stopped.state, stopped.pid) == ("stopped", 0)
@@ -166,7 +166,7 @@ def test_a_child_that_will_not_stop_is_killed_at_its_time(healthy: Running) -> N
     order(healthy, "start_child", "/pool/deaf", '{"stop": "deaf"}')
     child, since = healthy.ready("/pool/deaf"), time.monotonic()
     order(healthy, "terminate_child", "/pool/deaf")
-    assert gone(child.pid)
+    until(lambda: gone(child.pid), "its process is gone")
     stopping = healthy.event(EventKind.CHILD_STOPPING, "/pool/deaf", since)
     killed = healthy.event(EventKind.CHILD_KILLED, "/pool/deaf", since)
     assert 0.49 < killed.t - stopping.t < 2.0
