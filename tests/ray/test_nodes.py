@@ -107,8 +107,9 @@ class Nodes:
             for entry in Path("/proc").iterdir()
             if entry.name.isdigit() and _parent(int(entry.name)) == self.second
         }
-        for pid in (self.second, *children):
-            os.kill(pid, signal.SIGKILL)
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none may live to tell of another's end
+            for pid in (*children, self.second):
+                os.kill(pid, number)
 
     def stop(self) -> None:
         deadline = time.monotonic() + 10.0
