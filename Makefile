@@ -5,7 +5,7 @@ PYTHON := $(shell for p in python3.13 python3.12 python3.11 python3; do \
             $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null && { echo $$p; break; }; done)
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test lint types contracts unit conformance ray bench install clean
+.PHONY: run test lint types contracts unit conformance ray install clean
 .DEFAULT_GOAL := run
 
 run: install            ## bring up the default system and show it; Ctrl-C stops it

@@ -2,5 +2,6 @@
 
 from actors.base import Actor
 from actors.context import Context, Subscription
+from supervisors.core.errors import Ignore
 
-__all__ = ["Actor", "Context", "Subscription"]
+__all__ = ["Actor", "Context", "Ignore", "Subscription"]

@@ -54,7 +54,7 @@ class Actor:
         self.config = config
 
     async def start(self, ctx: Context) -> None:
-        """Make ready to work. Raising is a failed start; bounded by ``start_timeout``."""
+        """Make ready to work. Raising is a failed start, ``Ignore`` none; bounded by ``start_timeout``."""
 
     async def run(self) -> None:
         """The body. The default only answers calls, for ever."""

@@ -1,6 +1,7 @@
 """What the replayed and the simulated venue share: the server, its life, and the faults that can be ordered."""
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,7 +31,7 @@ class ServerConfig(BaseModel):
     shutdown_grace: Duration = 5.0
 
 
-class VenueActor(Actor):
+class VenueActor(Actor, ABC):
     """A venue that serves ``Market`` over Binance's protocol. Subclasses give ``open_market`` and ``play``.
 
     Methods for others: ``status()``, ``drop(kind, count)``, ``garble(kind, count)``, ``mute(kind, seconds)``,
@@ -45,13 +46,13 @@ class VenueActor(Actor):
         self._now = ctx.clock.monotonic
         self._began = self._now()
 
+    @abstractmethod
     async def open_market(self) -> Market:
         """Make the market ready; may take its time."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def play(self) -> None:
         """Send frames, for as long as the market lasts."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """Serve for ever.

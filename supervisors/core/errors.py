@@ -50,6 +50,10 @@ def _rebuild(cls: type[RayvisorError], message: str, code: int, fix: str) -> Ray
     return cls.rebuild(message, code, fix)
 
 
+class Ignore(Exception):
+    """Raised in ``start`` to say that no process is needed and that this is no failure (OTP's ``ignore``)."""
+
+
 class SpecError(RayvisorError):
     """The topology, or another input file, is wrong."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import msgspec
 
+from supervisors.core.errors import Ignore
 from supervisors.core.reasons import NORMAL, SHUTDOWN, ExitKind, ExitReason, crash, init_error
 from supervisors.signals.messages import Exited, Ignored, Message, Started, StartFailed
 from supervisors.spec.compiled import WorkerSpec
@@ -27,9 +28,6 @@ _STAND_IN = "__rayvisor_no_config__"
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
-
-#: what ``start`` raises to say: no process is needed, and that is no failure (OTP's ``ignore``)
-IGNORE = "Ignore"
 
 
 class _Actor(Protocol):
@@ -111,7 +109,7 @@ class WorkerRunner:
         if outcome is not None:
             if self._stopping:
                 self._end(Exited(self.spec.path, self.incarnation, SHUTDOWN, 0.0))
-            elif outcome.message.startswith(IGNORE):
+            elif not self._body.cancelled() and isinstance(self._body.exception(), Ignore):
                 self._end(Ignored(self.spec.path, self.incarnation))
             else:
                 reason = init_error(outcome.message, outcome.detail)
@@ -254,8 +252,6 @@ def _reason(error: BaseException) -> ExitReason:
         error = error.__cause__
     if isinstance(error, SystemExit) and not error.code:
         return NORMAL
-    if type(error).__name__ == IGNORE:
-        return crash(f"{IGNORE}: {error}")
     message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     detail = "".join(traceback.format_exception(error, limit=-20))
     if isinstance(error, MemoryError):

@@ -7,9 +7,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from supervisors.core.errors import Ignore
 
-class Ignore(Exception):
-    """As OTP's ``ignore``: known by its name."""
+
+class IgnoredSymbol(Exception):
+    """A failure whose name begins like ours."""
 
 
 class Settings(BaseModel):
@@ -36,6 +38,8 @@ class Body:
                 raise SystemExit(2)
             case "start ignores":
                 raise Ignore("nothing to do")
+            case "start fails alike":
+                raise IgnoredSymbol("btcusdt")
             case "start never":
                 await asyncio.Event().wait()
             case _:

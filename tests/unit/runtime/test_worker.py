@@ -95,6 +95,12 @@ async def test_a_start_may_say_that_there_is_nothing_to_do() -> None:
     assert await Life("Body", how="start ignores").end() == Ignored("/a", 7)
 
 
+async def test_a_failure_named_alike_is_a_failed_start() -> None:
+    ended = await Life("Body", how="start fails alike").end()
+    assert isinstance(ended, StartFailed)
+    assert "IgnoredSymbol" in ended.reason.message
+
+
 @pytest.mark.parametrize("how", ["wait", "start never"])
 async def test_an_order_to_stop_is_a_shutdown(how: str) -> None:
     life = Life("Body", how=how)
