@@ -11,6 +11,9 @@
 
 Life: the host validates ``Config``, makes the object, calls ``start(ctx)``, reports it ready, then awaits ``run``.
 ``run`` returning is a normal exit, raising is a crash. On an order to stop, ``run`` is cancelled and ``stop`` awaited.
+
+An actor whose state must survive changes it by events only: it has ``apply``, ``snapshot`` and ``restore`` and appends
+each change to ``ctx.journal``. They are looked up by name; see docs/recovery.md.
 """
 
 import asyncio
@@ -47,6 +50,13 @@ class Actor:
 
     Config: "ClassVar[type[BaseModel]]" = cast("type[BaseModel]", _NoConfig())
 
+    #: what ``apply`` is given: any type msgspec decodes, best a tagged union of Structs
+    Event: ClassVar[object] = object
+    #: what ``restore`` is given
+    State: ClassVar[object] = object
+    #: version of what ``snapshot`` gives; raise it with every change that old code could not read
+    STATE_VERSION: ClassVar[int] = 1
+
     config: "BaseModel | None"
     ctx: Context
 
@@ -59,6 +69,9 @@ class Actor:
     async def run(self) -> None:
         """The body. The default only answers calls, for ever."""
         await asyncio.Event().wait()
+
+    async def promoted(self) -> None:
+        """A live standby acts from now on; called after its outputs were opened."""
 
     async def stop(self) -> None:
         """Put things away; bounded by the child's ``shutdown`` time, then the process is killed."""

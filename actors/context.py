@@ -48,6 +48,35 @@ class Subscription(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """The durable record of an actor's state changes."""
+
+    @property
+    def sequence(self) -> int:
+        """Sequence of the last event applied; 0 before the first."""
+        ...
+
+    async def append(self, event: object) -> object:
+        """Write ``event``, have it acknowledged as the topology asks (``ack``), apply it; gives what ``apply`` gave.
+
+        ``event`` is anything msgspec encodes; ``apply`` sees it decoded as the class's ``Event``.
+
+        Raises:
+            JournalFailed: it was not made durable, acknowledged or applied; it may be tried again.
+            Fenced: a newer life holds this place.
+            NotActing: this life is a standby, or its lease ran out.
+        """
+        ...
+
+    async def checkpoint(self) -> int:
+        """Take a checkpoint now; gives the sequence it stands at.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        ...
+
+
 class Context(Protocol):
     """An actor's view of the world. One per incarnation; never shared between processes."""
 
@@ -81,6 +110,35 @@ class Context(Protocol):
         """The system's data directory (an absolute path on this node)."""
         ...
 
+    @property
+    def journal(self) -> Journal:
+        """The journal of an actor that has ``apply``.
+
+        Raises:
+            NotActing: this actor journals nothing, or is not restored yet.
+        """
+        ...
+
+    @property
+    def acting(self) -> bool:
+        """False while this life is a standby, and once it is fenced: what it publishes, calls or notes goes nowhere."""
+        ...
+
+    @property
+    def size_multiplier(self) -> float:
+        """How much of the normal size to trade, 0.0 to 1.0, while a recovery is ramped up (REC-6)."""
+        ...
+
+    def size_multipliers(self) -> AsyncIterator[float]:
+        """The multiplier now, then each change of it."""
+        ...
+
+    def evidence(self, name: str, value: float) -> None:
+        """Give evidence for recovery decisions of the whole system: ``volatility_ratio``, ``market_open``,
+        ``corruption_suspected`` (about this path).
+        """
+        ...
+
     def ready(self) -> None:
         """Say that this actor is ready, where the topology gives it a ``ready_timeout`` (else ready = started)."""
         ...
@@ -106,8 +164,12 @@ class Context(Protocol):
         """Call a method and neither wait for its answer nor learn whether it arrived."""
         ...
 
-    def publish(self, topic: str, payload: bytes) -> None:
-        """Send one item to all who subscribe to this path and topic; never blocks, drops for a slow reader."""
+    def publish(self, topic: str, payload: bytes, mark: int | None = None) -> None:
+        """Send one item to all who subscribe to this path and topic; never blocks, drops for a slow reader.
+
+        ``mark``: the item's place in its topic's order as the outside world numbers it (a trade id, an update id),
+        growing. A live standby that is promoted uses it to go on exactly where its primary ended.
+        """
         ...
 
     def subscribe(self, path: str, topic: str = "") -> Subscription:

@@ -9,7 +9,15 @@
     │   ├── ChildUnavailable
     │   ├── ChildDead
     │   └── OutcomeUnknown
-    └── PlaneError           5xxx  the signal plane
+    ├── PlaneError           5xxx  the signal plane
+    ├── StateError           7xxx  journals, checkpoints, leases
+    │   ├── JournalFailed
+    │   ├── JournalCorrupt
+    │   ├── CheckpointError
+    │   ├── Fenced
+    │   ├── NotActing
+    │   └── StoreUnavailable
+    └── RecoveryError        8xxx  a recovery could not be decided, carried out or answered
 
 Codes are stable within 1000-9999; ``fix`` says what to do. All survive pickling (Ray pickles them).
 """
@@ -106,3 +114,51 @@ class PlaneError(RayvisorError):
     """The signal plane could not be set up or used."""
 
     default_code = 5001
+
+
+class StateError(RayvisorError):
+    """State could not be kept or restored."""
+
+    default_code = 7001
+
+
+class JournalFailed(StateError):
+    """The event could not be made durable: it is not acknowledged, not applied, and may be tried again."""
+
+    default_code = 7002
+
+
+class JournalCorrupt(StateError):
+    """The journal holds something that was never written so; file, offset and sequence are named."""
+
+    default_code = 7003
+
+
+class CheckpointError(StateError):
+    """A checkpoint is damaged, of an unknown version, or could not be written."""
+
+    default_code = 7004
+
+
+class Fenced(StateError):
+    """A newer epoch holds this place: nothing of this life counts any more."""
+
+    default_code = 7005
+
+
+class NotActing(StateError):
+    """A standby, or a life whose lease ran out, was asked to have an effect outside itself."""
+
+    default_code = 7006
+
+
+class StoreUnavailable(StateError):
+    """The lease store did not answer. That says nothing about the peer."""
+
+    default_code = 7007
+
+
+class RecoveryError(RayvisorError):
+    """A recovery could not be decided, carried out or answered."""
+
+    default_code = 8001

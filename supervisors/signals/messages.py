@@ -99,7 +99,146 @@ class Metrics(msgspec.Struct, tag="m", array_like=True, frozen=True):
     values: dict[str, float]
 
 
+class StandbyState(msgspec.Struct, tag="sb", array_like=True, frozen=True):
+    """A standby tells how it keeps up: each beat interval, and at once when ``state`` changes.
+
+    ``state``: starting, syncing, synced or failed. ``applied``, ``head``: sequences of the journal (0 for a live
+    standby). ``lag``: seconds behind the primary.
+    """
+
+    path: str
+    host: str
+    state: str
+    applied: int = 0
+    head: int = 0
+    lag: float = 0.0
+    why: str = ""
+
+
+class Promoted(msgspec.Struct, tag="pd", array_like=True, frozen=True):
+    """The standby acts: ``sequence`` its last applied event, ``behind`` events it still had to apply."""
+
+    path: str
+    incarnation: int
+    kind: str
+    sequence: int
+    behind: int
+    elapsed: float
+
+
+class Checkpointed(msgspec.Struct, tag="ck", array_like=True, frozen=True):
+    """A checkpoint is on the disk."""
+
+    path: str
+    incarnation: int
+    sequence: int
+    bytes: int
+    elapsed: float
+
+
+class StateNoted(msgspec.Struct, tag="sn", array_like=True, frozen=True):
+    """The journal, a checkpoint or the lease has something for the trail; ``kind`` is an ``EventKind``."""
+
+    path: str
+    incarnation: int
+    kind: str
+    data: dict[str, str | int | float | bool]
+
+
+class EvidenceGiven(msgspec.Struct, tag="ev", array_like=True, frozen=True):
+    """An actor gives evidence for recovery decisions, e.g. ``volatility_ratio`` (REC-1)."""
+
+    path: str
+    incarnation: int
+    name: str
+    value: float
+
+
 # ---------------------------------------------------------------- supervisor -> host
+
+
+class Feed(msgspec.Struct, tag="fd", array_like=True, frozen=True):
+    """To a standby: this is your primary now (its plane endpoint and its publisher's)."""
+
+    path: str
+    incarnation: int
+    epoch: int
+    host: str
+    endpoint: str
+    pub: str
+
+
+class Promote(msgspec.Struct, tag="pr", array_like=True, frozen=True):
+    """To a standby: your primary is dead for certain; become this incarnation and act."""
+
+    path: str
+    incarnation: int
+    epoch: int
+
+
+class Unfollow(msgspec.Struct, tag="uf", array_like=True, frozen=True):
+    """To a primary: this standby is gone, wait for it no longer."""
+
+    path: str
+    host: str
+
+
+class Resize(msgspec.Struct, tag="rs", array_like=True, frozen=True):
+    """To a primary: trade this multiple of the normal size from now on (REC-6)."""
+
+    path: str
+    incarnation: int
+    multiplier: float
+
+
+# ---------------------------------------------------------------- standby <-> primary
+
+
+class Join(msgspec.Struct, tag="jn", array_like=True, frozen=True):
+    """Standby to primary: send me what follows ``applied``."""
+
+    path: str
+    host: str
+    applied: int
+
+
+class Records(msgspec.Struct, tag="rc", array_like=True, frozen=True):
+    """Primary to standby: encoded journal records ``first`` .. ``last``; ``head`` is the primary's last durable one.
+
+    ``sent``: the primary's monotonic seconds; ``live`` False while the backlog is being sent.
+    """
+
+    path: str
+    epoch: int
+    first: int
+    last: int
+    head: int
+    sent: float
+    live: bool
+    body: bytes
+
+
+class SnapshotPart(msgspec.Struct, tag="sp", array_like=True, frozen=True):
+    """Primary to a standby that is too far behind for the journal: a piece of a checkpoint file."""
+
+    path: str
+    epoch: int
+    sequence: int
+    offset: int
+    total: int
+    body: bytes
+
+
+class Applied(msgspec.Struct, tag="ap", array_like=True, frozen=True):
+    """Standby to primary: all up to ``received`` is in my memory, all up to ``applied`` in my state."""
+
+    path: str
+    host: str
+    received: int
+    applied: int
+
+
+# ---------------------------------------------------------------- supervisor -> host: lives
 
 
 class Attach(msgspec.Struct, tag="A", array_like=True, frozen=True):
@@ -110,7 +249,10 @@ class Attach(msgspec.Struct, tag="A", array_like=True, frozen=True):
 
 
 class Assign(msgspec.Struct, tag="S", array_like=True, frozen=True):
-    """Become incarnation ``incarnation`` of ``path``. ``part`` is an encoded WorkerSpec or SupervisorPart."""
+    """Become incarnation ``incarnation`` of ``path``. ``part`` is an encoded WorkerSpec or SupervisorPart.
+
+    ``kind``: worker, supervisor or standby. ``rung``: warm or cold where a recovery decided, else empty.
+    """
 
     path: str
     incarnation: int
@@ -120,6 +262,8 @@ class Assign(msgspec.Struct, tag="S", array_like=True, frozen=True):
     system: bytes
     adopt: bool = False
     restart: bool = False
+    rung: str = ""
+    multiplier: float = 1.0
 
 
 class Stop(msgspec.Struct, tag="T", array_like=True, frozen=True):
@@ -255,6 +399,19 @@ Message = (
     | Exited
     | Noted
     | Metrics
+    | StandbyState
+    | Promoted
+    | Checkpointed
+    | StateNoted
+    | EvidenceGiven
+    | Feed
+    | Promote
+    | Unfollow
+    | Resize
+    | Join
+    | Records
+    | SnapshotPart
+    | Applied
     | Attach
     | Assign
     | Stop

@@ -11,6 +11,7 @@ import msgspec
 from supervisors.core import paths
 from supervisors.core.errors import SpecError
 from supervisors.core.paths import TreePath
+from supervisors.recovery.policy import RecoverySpec
 from supervisors.spec.enums import DeathWatch, LogLevel, Transport
 from supervisors.tree.model import ChildSpec, SupervisorSpec
 
@@ -45,6 +46,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
         config: the config as JSON.
         start_timeout: seconds, may be infinite.
         ready_timeout: seconds; None: started is ready.
+        recovery: how it is brought back; None: a plain restart.
     """
 
     path: str
@@ -54,6 +56,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     heartbeat: HeartbeatSpec = HeartbeatSpec()
     start_timeout: float = 30.0
     ready_timeout: float | None = None
+    recovery: RecoverySpec | None = None
 
     def instance(self, child_id: str, overrides: bytes = b"{}") -> "WorkerSpec":
         """From a template: the spec of the dynamic child ``child_id``.
@@ -136,6 +139,8 @@ class SystemSpec(msgspec.Struct, frozen=True):
     metrics: MetricsSpec = MetricsSpec()
     logs: LogsSpec = LogsSpec()
     trail: TrailSpec = TrailSpec()
+    #: where leases are kept: ``file`` (in the data directory) or a ``postgresql://`` address
+    state: str = "file"
 
 
 class CompiledTopology(msgspec.Struct, frozen=True):

@@ -56,6 +56,23 @@ class EventKind(StrEnum):
     ESCALATED = "escalated"
     ADMIN = "admin"  #: data: call, result
     RECOVERED = "recovered"  #: data: detect_ms, decide_ms, start_ms, total_ms, spare
+    RECOVERY_DECIDED = "recovery_decided"  #: data: rung, because, trace (JSON), decide_us (REC-1)
+    RECOVERY_STATE = "recovery_state"  #: data: state (REC-4), percent, step, eta_s
+    RECOVERY_STEP = "recovery_step"  #: data: step, rung, ok, ms, why
+    RECOVERY_RUNG_FAILED = "recovery_rung_failed"  #: data: rung, why, next (REC-3)
+    RECOVERY_HELD = "recovery_held"  #: data: id, why, proposed, timeout_s (REC-2)
+    RECOVERY_ANSWERED = "recovery_answered"  #: data: id, answer (approved | rejected | timed_out), who, why, rung
+    STATE_PRESERVED = "state_preserved"  #: data: folder, items, ms
+    VALIDATED = "validated"  #: data: step, phase, ok, why, attempt, ms (REC-5)
+    RAMPED = "ramped"  #: data: size, lasting_s (REC-6)
+    PROMOTED = "promoted"  #: data: kind, sequence, behind, promote_ms
+    STANDBY = "standby"  #: data: state (starting | syncing | synced | lagging | lost), pid, why, lag_ms
+    CHECKPOINT = "checkpoint"  #: data: sequence, bytes, ms
+    JOURNAL = (
+        "journal"  #: data: what (torn_tail_cut | corrupt | failed | usable | fenced | ...), file, offset, sequence
+    )
+    LEASE = "lease"  #: data: what (acquired | lost | store_down | store_back), token
+    TOPOLOGY_APPLIED = "topology_applied"  #: data: who, added, removed, changed, moved, digest
     SPARE_STARTED = "spare_started"
     SPARE_CLAIMED = "spare_claimed"
     ORPHAN_ENDED = "orphan_ended"

@@ -1,0 +1,1 @@
+"""Recovery: which rung, in which steps, with whose leave. Pure: evidence and time come in, decisions go out."""

@@ -1,0 +1,1 @@
+"""State that survives: journals, checkpoints, leases. Ports, embedded files and PostgreSQL."""
