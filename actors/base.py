@@ -12,12 +12,27 @@
 Life: the host validates ``Config``, makes the object, calls ``start(ctx)``, reports it ready, then awaits ``run``.
 ``run`` returning is a normal exit, raising is a crash. On an order to stop, ``run`` is cancelled and ``stop`` awaited.
 
-An actor whose state must survive changes it by events only: it has ``apply``, ``snapshot`` and ``restore`` and appends
-each change to ``ctx.journal``. They are looked up by name; see docs/recovery.md.
+An actor whose state must survive changes it by events only: it has ``apply``, ``snapshot`` and ``restore`` (see
+``Journalled``) and appends each change to ``ctx.journal``. They are looked up by name, so no base class is needed:
+
+    class Balance(Actor):
+        Event = Deposited | Withdrawn       # msgspec Structs with tags
+        State = dict[str, int]
+
+        def apply(self, event: Deposited | Withdrawn) -> int: ...
+        def snapshot(self) -> dict[str, int]: ...
+        def restore(self, state: dict[str, int]) -> None: ...
+
+        async def deposit(self, amount: int) -> object:
+            return await self.ctx.journal.append(Deposited(amount))
+
+They are plain functions: an ``async def`` is refused. ``apply`` depends on nothing but the state and the event (no
+clock, no chance, no I/O), since standbys and replays run it as well. ``actors.testing.FakeJournal`` tests such a class.
+See docs/recovery.md.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from actors.context import Context
 
@@ -34,6 +49,41 @@ class _NoConfig:
         from actors.noconfig import NoConfig
 
         return NoConfig
+
+
+EventT_contra = TypeVar("EventT_contra", contravariant=True)
+StateT = TypeVar("StateT")
+
+
+@runtime_checkable
+class Journalled(Protocol[EventT_contra, StateT]):
+    """An actor whose state is made of events. Name it as a base, or only have the methods: both count.
+
+    ``EventT_contra`` is the class's ``Event``, ``StateT`` its ``State``.
+    """
+
+    def apply(self, event: EventT_contra) -> object:
+        """Change the state by one event; what it gives is what ``append`` gives."""
+        ...
+
+    def snapshot(self) -> StateT:
+        """The whole state as something msgspec encodes."""
+        ...
+
+    def restore(self, state: StateT) -> None:
+        """Take over a state that ``snapshot`` gave. Called on a fresh object, before ``start``."""
+        ...
+
+
+@runtime_checkable
+class Migrating(Protocol):
+    """A ``Journalled`` actor that reads states of earlier versions."""
+
+    def migrate(self, version: int, state: object) -> object:
+        """A state that ``STATE_VERSION`` ``version`` wrote, as plain dicts, lists and scalars; gives what the present
+        ``State`` is made from.
+        """
+        ...
 
 
 class Actor:
@@ -71,7 +121,11 @@ class Actor:
         await asyncio.Event().wait()
 
     async def promoted(self) -> None:
-        """A live standby acts from now on; called after its outputs were opened."""
+        """A live standby acts from now on; called after its outputs were opened.
+
+        Items with a mark have been sent on from where the primary ended. What else it has to say (verdicts, states)
+        has gone nowhere until now: say it anew here.
+        """
 
     async def stop(self) -> None:
         """Put things away; bounded by the child's ``shutdown`` time, then the process is killed."""

@@ -3,20 +3,28 @@
 context = FakeContext(path="/cell/md")
 actor = make(BinanceConnector, {"symbols": ["BTCUSDT"]}, context)
 await actor.start(context)
+
+An actor that keeps its state by events is given a journal in memory:
+
+journal = FakeJournal(actor)
+await actor.ctx.journal.append(Deposited(5))
 """
 
 import asyncio
+import inspect
 import tempfile
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 from loguru import logger
 
-from actors.base import Actor
-from actors.context import Message, Subscription
+from actors.base import Actor, Journalled, Migrating
+from actors.context import Journal, Message, Subscription
 from supervisors.core.clock import Clock
-from supervisors.core.errors import ChildDead
+from supervisors.core.errors import ChildDead, NotActing, RecoveryError
 from supervisors.core.paths import TreePath
 
 if TYPE_CHECKING:
@@ -95,6 +103,12 @@ class FakeContext:
 
     Attributes:
         published: topic and payload of each item, in order.
+        marks: the mark of each of them, in the same order; None where it had none.
+        acting: set it False to see the actor as a standby: what it publishes, notes or casts is not recorded, a call
+            raises ``NotActing``.
+        size_multiplier: the present one; ``resize`` changes it and tells ``size_multipliers``.
+        fake_journal: what ``journal`` gives; None raises ``NotActing``. ``FakeJournal(actor)`` sets it.
+        given: evidence given, by name.
         notes: in order.
         metrics: the last value per name and labels.
         answers: scripted answers by path and method; a call to any other raises ``ChildDead``.
@@ -109,6 +123,11 @@ class FakeContext:
     clock: Clock = field(default_factory=ManualClock)
     data_dir: str = ""
     published: list[tuple[str, bytes]] = field(default_factory=list)
+    marks: list[int | None] = field(default_factory=list)
+    acting: bool = True
+    size_multiplier: float = 1.0
+    fake_journal: Journal | None = None
+    given: dict[str, float] = field(default_factory=dict)
     notes: list[Noted] = field(default_factory=list)
     metrics: dict[tuple[str, frozenset[tuple[str, str]]], float] = field(default_factory=dict)
     answers: dict[tuple[str, str], Answer] = field(default_factory=dict)
@@ -116,6 +135,7 @@ class FakeContext:
     calls: list[tuple[str, str, tuple[object, ...]]] = field(default_factory=list)
     subscriptions: list[tuple[str, FakeSubscription]] = field(default_factory=list)
     ready_count: int = 0
+    _sizes: list[asyncio.Queue[float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if not self.data_dir:
@@ -126,6 +146,36 @@ class FakeContext:
         """A logger bound to the path."""
         return logger.bind(path=self.path)
 
+    @property
+    def journal(self) -> Journal:
+        """``fake_journal``.
+
+        Raises:
+            NotActing: there is none.
+        """
+        if self.fake_journal is None:
+            raise NotActing(f"{self.path}: no journal", fix="FakeJournal(actor) gives it one")
+        return self.fake_journal
+
+    async def size_multipliers(self) -> AsyncIterator[float]:
+        """The multiplier now, then each that ``resize`` sets."""
+        queue: asyncio.Queue[float] = asyncio.Queue()
+        self._sizes.append(queue)
+        yield self.size_multiplier
+        while True:
+            yield await queue.get()
+
+    def resize(self, multiplier: float) -> None:
+        """Change the size multiplier as a recovery does."""
+        self.size_multiplier = multiplier
+        for queue in self._sizes:
+            queue.put_nowait(multiplier)
+
+    def evidence(self, name: str, value: float) -> None:
+        """Keep the last value."""
+        if self.acting:
+            self.given[name] = value
+
     def ready(self) -> None:
         """Count it."""
         self.ready_count += 1
@@ -133,7 +183,13 @@ class FakeContext:
     def call(
         self, path: str, method: str, *args: object, timeout: float = 3.0, once: bool = False, **kwargs: object
     ) -> Awaitable[object]:
-        """Answer as scripted."""
+        """Answer as scripted.
+
+        Raises:
+            NotActing: ``acting`` is False.
+        """
+        if not self.acting:
+            raise NotActing(f"{self.path} calls {path}.{method}, but it is a standby")
         self.calls.append((path, method, args))
         return self._answer(path, method, args, kwargs)
 
@@ -147,11 +203,14 @@ class FakeContext:
 
     def cast(self, path: str, method: str, *args: object, **kwargs: object) -> None:
         """Record it as a call."""
-        self.calls.append((path, method, args))
+        if self.acting:
+            self.calls.append((path, method, args))
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, mark: int | None = None) -> None:
         """Record it."""
-        self.published.append((topic, payload))
+        if self.acting:
+            self.published.append((topic, payload))
+            self.marks.append(mark)
 
     def subscribe(self, path: str, topic: str = "") -> Subscription:
         """A stream that ``feed`` fills."""
@@ -174,15 +233,142 @@ class FakeContext:
 
     def metric(self, name: str, value: float, **labels: str) -> None:
         """Keep the last value."""
-        self.metrics[name, frozenset(labels.items())] = value
+        if self.acting:
+            self.metrics[name, frozenset(labels.items())] = value
 
     def note(self, kind: str, **data: str | int | float | bool) -> None:
         """Record it."""
-        self.notes.append(Noted(kind, data))
+        if self.acting:
+            self.notes.append(Noted(kind, data))
 
     def kinds(self) -> list[str]:
         """The kinds of all notes, in order."""
         return [note.kind for note in self.notes]
+
+
+@dataclass(frozen=True)
+class FakeCheckpoint:
+    """What ``FakeJournal.checkpoint`` kept: the state's bytes, where they stand, and their ``STATE_VERSION``."""
+
+    sequence: int
+    version: int
+    body: bytes
+
+
+class FakeJournal:
+    """A journal in memory: ``append`` applies at once; events and states go through msgspec as in the real one.
+
+    It becomes the journal of the actor's ``FakeContext``.
+
+    Args:
+        actor: has ``apply``, ``snapshot`` and ``restore``.
+
+    Attributes:
+        records: the bytes of each event, in order; sequence 1 is the first.
+        checkpoints: oldest first.
+
+    Raises:
+        RecoveryError: the actor lacks one of the three, or one is a coroutine function.
+    """
+
+    def __init__(self, actor: Actor) -> None:
+        self.records: list[bytes] = []
+        self.checkpoints: list[FakeCheckpoint] = []
+        self._failures: deque[BaseException] = deque()
+        self._follow(actor)
+
+    def _follow(self, actor: Actor) -> None:
+        name = type(actor).__name__
+        if not isinstance(actor, Journalled):
+            raise RecoveryError(f"{name} journals nothing", fix="give it apply, snapshot and restore")
+        for method in (actor.apply, actor.snapshot, actor.restore):
+            if inspect.iscoroutinefunction(method):
+                raise RecoveryError(f"{name}.{method.__name__} is async", fix="make it a plain def")
+        context = actor.ctx
+        if isinstance(context, FakeContext):
+            context.fake_journal = self
+        self._actor: Journalled[object, object] = actor
+        self._context = context
+        self._kind = type(actor)
+
+    @property
+    def sequence(self) -> int:
+        """Sequence of the last event; 0 before the first."""
+        return len(self.records)
+
+    @property
+    def events(self) -> list[object]:
+        """All events, decoded anew."""
+        return [msgspec.msgpack.decode(body, type=self._kind.Event) for body in self.records]
+
+    def fail_next(self, *errors: BaseException) -> None:
+        """Let the next appends and checkpoints raise these, in order; nothing is written or applied then."""
+        self._failures.extend(errors)
+
+    async def append(self, event: object) -> object:
+        """Write ``event`` down and apply it; gives what ``apply`` gave.
+
+        Raises:
+            NotActing: the context does not act.
+            Exception: what ``fail_next`` or ``apply`` said; after the latter the event stands in the journal, as in the
+                real one, which ends such a life.
+        """
+        self._may_go_on()
+        body = msgspec.msgpack.encode(event)
+        decoded: object = msgspec.msgpack.decode(body, type=self._kind.Event)
+        self.records.append(body)
+        return self._actor.apply(decoded)
+
+    async def checkpoint(self) -> int:
+        """Keep the state; gives the sequence it stands at."""
+        self._may_go_on()
+        body = msgspec.msgpack.encode(self._actor.snapshot(), order="deterministic")
+        self.checkpoints.append(FakeCheckpoint(self.sequence, self._kind.STATE_VERSION, body))
+        return self.sequence
+
+    def recover(self, successor: Actor, *, warm: bool = True) -> int:
+        """Bring another object to the journalled state, as a restart does; it has the journal from then on.
+
+        Args:
+            successor: made, not yet started; may be of a newer class.
+            warm: begin with the newest checkpoint (one of an older version goes through ``migrate``); else all events.
+
+        Returns:
+            How many events were applied.
+
+        Raises:
+            RecoveryError: there is no ``migrate`` for the checkpoint's version.
+        """
+        self._follow(successor)
+        done = 0
+        if warm and self.checkpoints:
+            newest = self.checkpoints[-1]
+            self._actor.restore(self._state(newest, successor))
+            done = newest.sequence
+        for body in self.records[done:]:
+            self._actor.apply(msgspec.msgpack.decode(body, type=self._kind.Event))
+        return len(self.records) - done
+
+    def _state(self, checkpoint: FakeCheckpoint, actor: Actor) -> object:
+        found: object
+        if checkpoint.version == self._kind.STATE_VERSION:
+            found = msgspec.msgpack.decode(checkpoint.body, type=self._kind.State)
+            return found
+        if checkpoint.version > self._kind.STATE_VERSION or not isinstance(actor, Migrating):
+            raise RecoveryError(
+                f"state of version {checkpoint.version}, {self._kind.__name__} has {self._kind.STATE_VERSION}",
+                fix="give the class migrate(version, state)",
+            )
+        found = msgspec.convert(
+            actor.migrate(checkpoint.version, msgspec.msgpack.decode(checkpoint.body)), self._kind.State
+        )
+        return found
+
+    def _may_go_on(self) -> None:
+        if not self._context.acting:
+            raise NotActing(f"{self._context.path}: a standby appends nothing")
+        if self._failures:
+            raise self._failures.popleft()
 
 
 def make(kind: type[A], config: Mapping[str, object], context: FakeContext) -> A:
@@ -190,3 +376,6 @@ def make(kind: type[A], config: Mapping[str, object], context: FakeContext) -> A
     actor = kind(kind.Config.model_validate(dict(config)))
     actor.ctx = context
     return actor
+
+
+__all__ = ["FakeContext", "FakeJournal", "FakeMessage", "FakeSubscription", "ManualClock", "Noted", "make"]

@@ -60,6 +60,20 @@ class Bare:
         return await time_calls(target.echo.remote, count)
 
 
+class Counting:
+    """A counter in memory: what it has acknowledged is gone with its process."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    async def add(self) -> int:
+        self._count += 1
+        return self._count
+
+    async def pid(self) -> int:
+        return os.getpid()
+
+
 @contextmanager
 def bare_cluster() -> Iterator[None]:
     """A fresh Ray cluster without a system on it, started and joined by the code that starts a system's."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from benchmarks._report import BenchReport
+from supervisors.runtime.observer import Observer
 from supervisors.runtime.store import GoalStore, HostRow
 from supervisors.runtime.system import System
 from supervisors.trail.events import EventKind, TrailEvent
@@ -96,6 +97,7 @@ class BenchSystem:
         self._system: System | None = None
         self._store: GoalStore | None = None
         self._trail: Trail | None = None
+        self._observer: Observer | None = None
         self._chance = random.Random(1)
 
     def __enter__(self) -> "BenchSystem":
@@ -116,6 +118,8 @@ class BenchSystem:
                 self._system.close()
             if self._trail is not None:
                 self._trail.close()
+            if self._observer is not None:
+                self._observer.close()
             if self._store is not None:
                 self._store.close()
             self._rayvisor("down")
@@ -161,6 +165,30 @@ class BenchSystem:
         """How many are ready."""
         assert self._store is not None
         return len(self._store.hosts("state='spare'"))
+
+    def standby_ready(self, path: str, incarnation: int) -> int:
+        """Wait until that life is ready, its standby in sync and the machine at rest; the primary's pid.
+
+        Raises:
+            TimeoutError: it does not come to that.
+        """
+        observer = self._observe()
+        self.trail.wait(EventKind.CHILD_READY, path, incarnation)
+        deadline = time.monotonic() + 60.0
+        while time.monotonic() < deadline:
+            for supervisor in observer.status().supervisors:
+                for child in supervisor.children:
+                    mine = child.path == path and child.incarnation == incarnation and child.pid
+                    if mine and any(standby.state == "synced" for standby in child.standbys):
+                        time.sleep(0.4 + self._chance.random() * 0.1)
+                        return child.pid
+            time.sleep(0.05)
+        raise TimeoutError(f"no standby of {path}#{incarnation} in sync within 60 s")
+
+    def _observe(self) -> Observer:
+        if self._observer is None:
+            self._observer = Observer(self.data)
+        return self._observer
 
     def settle(self, path: str, incarnation: int, spares: int) -> HostRow:
         """Wait until that life is ready, the pool is full and the machine has come to rest; no fixed phase to beats."""

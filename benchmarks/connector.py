@@ -48,11 +48,11 @@ class _BenchContext(FakeContext):
 
     publisher: Publisher | None = None
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, mark: int | None = None) -> None:
         if self.publisher is None:
             self.published.append((topic, payload))
         else:
-            self.publisher.publish(topic, payload)
+            self.publisher.publish(topic, payload, mark)
 
 
 class NaiveHandler:

@@ -11,7 +11,7 @@ from supervisors.core.durations import parse_duration
 from supervisors.core.errors import SpecError
 from supervisors.spec.check import check_file
 from supervisors.spec.codes import Severity
-from supervisors.spec.findings import render_text, to_json
+from supervisors.spec.findings import Report, render_text, to_json
 from supervisors.spec.schema import topology_schema
 
 _COLOURS = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.INFO: "blue"}
@@ -27,6 +27,13 @@ def check(
     Example: rayvisor check topology.yaml
     """
     report = check_file(topology, import_actors=not no_import)
+    show_report(report, json_=json_)
+    if not report.ok:
+        raise typer.Exit(BAD_INPUT)
+
+
+def show_report(report: Report, *, json_: bool) -> None:
+    """Print findings, each with its place and its fix: in colours for people, one a line for programs, or as JSON."""
     if json_:
         print_line(to_json(report))
     elif is_terminal():
@@ -40,8 +47,6 @@ def check(
         out.print(render_text(report).rstrip("\n").rsplit("\n", 1)[-1], markup=False)
     else:
         print_line(render_text(report).rstrip("\n"))
-    if not report.ok:
-        raise typer.Exit(BAD_INPUT)
 
 
 def schema() -> None:

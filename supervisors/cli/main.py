@@ -7,7 +7,7 @@ import sys
 import typer
 
 from supervisors import __version__
-from supervisors.cli import files, logs, look, orders
+from supervisors.cli import files, journal, logs, look, orders, recovery, reload
 from supervisors.cli import run as running
 from supervisors.cli.common import FAILED, complain, print_line
 from supervisors.core.errors import RayvisorError
@@ -35,9 +35,11 @@ def _main(
     """Erlang-style supervision trees for trading infrastructure on Ray."""
 
 
-for command in (*files.COMMANDS, *running.COMMANDS, *look.COMMANDS, *logs.COMMANDS, *orders.COMMANDS):
+for command in (*files.COMMANDS, *running.COMMANDS, *reload.COMMANDS, *look.COMMANDS, *logs.COMMANDS, *orders.COMMANDS):
     app.command()(command)
 app.add_typer(orders.child, name="child")
+app.add_typer(journal.journal, name="journal")
+app.add_typer(recovery.recovery, name="recovery")
 
 
 def run() -> None:

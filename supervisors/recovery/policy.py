@@ -198,7 +198,7 @@ class RecoverySpec(msgspec.Struct, frozen=True):
     #: seconds from failure to recovered that are promised; None: no promise
     rto: float | None = 30.0
     #: seconds one rung gets before the next is tried, by rung
-    rung_timeout: dict[str, float] = {"hot": 2.0, "warm": 30.0, "cold": 300.0}
+    rung_timeout: dict[str, float] = msgspec.field(default_factory=lambda: {"hot": 2.0, "warm": 30.0, "cold": 300.0})
     checkpoint: CheckpointSpec = CheckpointSpec()
     journal: JournalSpec = JournalSpec()
     lease: LeaseSpec | None = LeaseSpec()

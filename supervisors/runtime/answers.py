@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from supervisors.core.errors import RayvisorError
+from supervisors.runtime import reloading
 from supervisors.runtime.places import place_of
 from supervisors.signals.client import Answer, PlaneClient
 from supervisors.signals.messages import AskStatus, Message, Order, Ordered, Resolve, Resolved, Status
@@ -29,6 +30,19 @@ _CALLS = {
         Call.COUNT_CHILDREN,
     )
 }
+
+
+#: orders about a held recovery
+APPROVE = "approve"
+REJECT = "reject"
+
+
+class HoldAnswer(msgspec.Struct, frozen=True):
+    """What an operator says: who, why, and for an approval the rung (empty: the one proposed)."""
+
+    who: str = ""
+    why: str = ""
+    rung: str = ""
 
 
 class Answers:
@@ -76,6 +90,13 @@ class Answers:
 
     def _order(self, order: Order, answer: Callable[[Message], None]) -> None:
         shell = self._shell
+        if order.call == reloading.APPLY:
+            self._serial += 1
+            reloading.take(shell, order, f"order-{self._serial}", answer)
+            return
+        if order.call in (APPROVE, REJECT):
+            self._answer_hold(order, answer)
+            return
         call = _CALLS.get(order.call)
         if call is None:
             answer(Ordered(order.ref, "unknown_order", order.id, detail=f"one of {', '.join(_CALLS)}"))
@@ -85,7 +106,7 @@ class Answers:
             return
         if call is Call.START_CHILD:
             try:
-                shell.worker_spec(order.id or "check", order.args)
+                shell.hosting.worker_spec(order.id or "check", order.args)
             except RayvisorError as error:
                 answer(Ordered(order.ref, "bad_arguments", order.id, detail=str(error)))
                 return
@@ -102,6 +123,20 @@ class Answers:
             answer(Ordered(order.ref, reply.error, reply.id, reply.incarnation, _detail(reply)))
 
         shell.call(AdminCalled(f"order-{self._serial}", call, order.id, args=order.args), replied)
+
+    def _answer_hold(self, order: Order, answer: Callable[[Message], None]) -> None:
+        """A person answers a held recovery (REC-2)."""
+        try:
+            words = msgspec.json.decode(order.args or b"{}", type=HoldAnswer)
+            said = self._shell.recovering.answer(
+                order.id, words.who or order.who, words.why, words.rung, approve=order.call == APPROVE
+            )
+        except msgspec.MsgspecError as error:
+            answer(Ordered(order.ref, "bad_arguments", order.id, detail=str(error)))
+        except RayvisorError as error:
+            answer(Ordered(order.ref, "refused", order.id, detail=str(error)))
+        else:
+            answer(Ordered(order.ref, "", order.id, detail=said))
 
     # ------------------------------------------------------------ status
 
@@ -151,6 +186,8 @@ class Answers:
             host=host.actor if host is not None else "",
             metrics=dict(peer.metrics) if peer is not None else {},
             since=child.up_since,
+            standbys=shell.standbys.status(child.id),
+            recovery=shell.recovering.status(child.id),
         )
 
 

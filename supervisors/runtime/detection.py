@@ -21,6 +21,8 @@ from supervisors.signals.messages import (
     AskStatus,
     Attach,
     Beat,
+    Checkpointed,
+    EvidenceGiven,
     Exited,
     ExitSeen,
     Gone,
@@ -31,10 +33,13 @@ from supervisors.signals.messages import (
     Message,
     Metrics,
     Noted,
+    Promoted,
     Ready,
     Resolve,
+    StandbyState,
     Started,
     StartFailed,
+    StateNoted,
     decode,
 )
 from supervisors.signals.verdicts import Change, Evidence, HeartbeatRule, PeerVerdict, Signal, Verdict
@@ -103,9 +108,10 @@ class Detection:
                 lambda: shell.factory.watch(row, lambda words: loop.call_soon(lambda: self._ray_says_dead(host, words)))
             )
 
-    def attach(self, peer: Peer) -> None:
+    def attach(self, peer: Peer, *, watched: bool = False) -> None:
         """Tell a running host that this supervisor is now its own."""
-        self.watch(peer)
+        if not watched:
+            self.watch(peer)
         self._shell.send(peer, Attach(self._shell.path, self._shell.incarnation))
 
     def unwatch(self, peer: Peer) -> None:
@@ -177,8 +183,21 @@ class Detection:
                 peer.acknowledged = True
             case Metrics():
                 peer.metrics.update(message.values)
-            case Noted():
+            case Noted() | StateNoted():
                 shell.write(message.kind, peer.id, peer.incarnation, data=dict(message.data))
+                if isinstance(message, StateNoted):
+                    shell.recovering.noted(peer, message)
+            case StandbyState():
+                shell.standbys.told(peer, message)
+            case Promoted():
+                shell.standbys.promoted(peer, message)
+            case Checkpointed():
+                shell.recovering.checkpointed(peer, message)
+            case EvidenceGiven():
+                shell.recovering.evidence_given(peer, message)
+            case Exited() | StartFailed() | Ignored() if peer.standby:
+                shell.send(peer, ExitSeen(shell.child_path(peer.id), peer.incarnation))
+                shell.standbys.told_end(peer, message)
             case Resolve() | AskStatus():
                 shell.asked(message, lambda answer: shell.send(peer, answer))
             case Started():
@@ -230,12 +249,20 @@ class Detection:
         peer = shell.by_host.get(host)
         if peer is None or peer.gone:
             return
+        if peer.standby:
+            self._bury(peer)
+            shell.standbys.died(peer, words)
+            return
         if peer.end is None:
             shell.loop.drain(shell.socket)  # its last words may lie unread
         stopping = shell.is_stopping(peer.id)
         reason = self._why(peer, kind, words, stopping)
         if peer.end is None and not stopping and peer.kill_reason is None:
             self._note_signal(peer, signal, Verdict.DEAD.value, reason, at)
+        if kind is ExitKind.NODE_LOST:
+            shell.leases.doubt(peer)
+        elif peer.host is not None:
+            shell.leases.proved.add(peer.host.id)
         event = peer.end or ChildExited(peer.id, peer.incarnation, reason)
         self._bury(peer)
         shell.ended(peer, event)
@@ -292,6 +319,10 @@ class Detection:
         if change is None or peer.gone:
             return
         shell = self._shell
+        if peer.standby:
+            if change.verdict in (Verdict.HUNG, Verdict.DEAD) and self._is_proved(peer):
+                shell.standbys.hung(peer, change.why)
+            return
         data: dict[str, str | int | float | bool | None] = {
             "verdict": change.verdict.value,
             "previous": change.previous.value,
@@ -307,7 +338,7 @@ class Detection:
             reason = ExitReason(kind, change.why)
             peer.kill_reason = reason
             self._note_signal(peer, change.signal.value, change.verdict.value, reason, change.at, change.why)
-            shell.kill(peer)
+            shell.recovering.before_kill(peer, reason, lambda: shell.kill(peer))
             return
         shell.write(EventKind.VERDICT, peer.id, peer.incarnation, data=data)
 

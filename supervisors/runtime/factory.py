@@ -49,7 +49,8 @@ class HostFactory:
     def __init__(self, boot: HostBoot) -> None:
         self._boot = boot
         self._store = GoalStore(Path(boot.data_dir))
-        self._node = ray.get_runtime_context().get_node_id()
+        #: this machine's Ray node
+        self.node = str(ray.get_runtime_context().get_node_id())
 
     # ------------------------------------------------------------ making
 
@@ -80,13 +81,13 @@ class HostFactory:
         recent = time.monotonic() - CREATE_TIMEOUT
         return any(row.created > recent and Path(f"/proc/{row.creator}").exists() for row in rows)
 
-    def create(self, path: str, placement: PlacementSpec) -> HostRow:
-        """A new host, claimed for ``path`` (a spare when ``path`` is empty).
+    def create(self, path: str, placement: PlacementSpec, state: str = "") -> HostRow:
+        """A new host, claimed for ``path`` (a spare when ``path`` is empty), or in another ``state``.
 
         Raises:
             LaunchError: Ray could not make one in time, or no node satisfies the placement.
         """
-        return self.create_many(1, path, placement)[0]
+        return self.create_many(1, path, placement, state=state)[0]
 
     def create_many(
         self,
@@ -94,6 +95,7 @@ class HostFactory:
         path: str = "",
         placement: PlacementSpec | None = None,
         made: Callable[[HostRow], None] = lambda row: None,
+        state: str = "",
     ) -> list[HostRow]:
         """``count`` new hosts at once, written down as they come up.
 
@@ -102,6 +104,7 @@ class HostFactory:
             path: claimed for it; empty: spares.
             placement: where; None: the launching node.
             made: told of each.
+            state: they get once they are up; empty: claimed or spare.
 
         Raises:
             LaunchError: one of them did not come up in time.
@@ -126,9 +129,11 @@ class HostFactory:
                 msgspec.msgpack.encode(boot)
             )
             pending[handle.describe.remote()] = row
-        return self._await(pending, made)
+        return self._await(pending, made, state)
 
-    def _await(self, pending: "dict[ray.ObjectRef[bytes], HostRow]", made: Callable[[HostRow], None]) -> list[HostRow]:
+    def _await(
+        self, pending: "dict[ray.ObjectRef[bytes], HostRow]", made: Callable[[HostRow], None], state: str
+    ) -> list[HostRow]:
         rows: list[HostRow] = []
         deadline = time.monotonic() + CREATE_TIMEOUT
         error = ""
@@ -144,7 +149,7 @@ class HostFactory:
                 error = f"a host process failed to start: {_last_line(failure)}"
                 self._store.drop_host(row.id)
                 continue
-            rows.append(self._up(row, info))
+            rows.append(self._up(row, info, state))
             made(rows[-1])
         for row in pending.values():
             self.destroy(row)
@@ -154,16 +159,16 @@ class HostFactory:
             raise LaunchError(error, code=2031, fix="see the Ray logs, and whether a placement can be satisfied")
         return rows
 
-    def _up(self, row: HostRow, info: HostInfo) -> HostRow:
+    def _up(self, row: HostRow, info: HostInfo, state: str) -> HostRow:
         up = msgspec.structs.replace(
             row,
             pid=info.pid,
             start_time=info.start_time,
             node=info.node,
-            local=row.local and info.node == self._node,
+            local=row.local and info.node == self.node,
             endpoint=info.endpoint,
             pub=info.pub,
-            state="claimed" if row.path else "spare",
+            state=state or ("claimed" if row.path else "spare"),
         )
         self._store.add_host(up)
         return up
@@ -190,7 +195,7 @@ class HostFactory:
             LaunchError: no live node satisfies the placement.
         """
         if is_default(placement) or placement.node == "launch":
-            return str(self._node)
+            return str(self.node)
         nodes = [node for node in ray.nodes() if node["Alive"]]
         if placement.node != "any":
             for node in nodes:

@@ -11,9 +11,7 @@ import os
 import sys
 import threading
 import traceback
-from collections import deque
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,12 +23,14 @@ import zmq
 from supervisors.core.paths import TreePath
 from supervisors.core.reasons import SHUTDOWN, ExitReason, crash, init_error
 from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, HostInfo, check_build, extend_search
-from supervisors.runtime.calls import Caller, Place, WrongIncarnation
+from supervisors.runtime.calls import Caller, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
-from supervisors.runtime.context import HostContext, children_of
-from supervisors.runtime.places import GONE, PlaceFinder
-from supervisors.runtime.process import hand_over, preload, reachable, resident_bytes
+from supervisors.runtime.context import HostContext
+from supervisors.runtime.places import PlaceFinder
+from supervisors.runtime.process import preload, reachable, resident_bytes
 from supervisors.runtime.pubsub import Publisher
+from supervisors.runtime.questions import Questions
+from supervisors.runtime.repeats import Repeats
 from supervisors.runtime.worker import WorkerRunner
 from supervisors.signals.deathwatch import DeathBeacon
 from supervisors.signals.loop import PlaneLoop
@@ -50,6 +50,8 @@ from supervisors.signals.messages import (
     Metrics,
     Order,
     Preload,
+    Promote,
+    Ready,
     Resolve,
     Resolved,
     Retire,
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from loguru import Logger
 
     from supervisors.runtime.agents import NodeAgent
+    from supervisors.runtime.lives import Life
     from supervisors.runtime.supervisor import SupervisorShell
     from supervisors.trail.logs import ChildLog
 
@@ -75,10 +78,6 @@ if TYPE_CHECKING:
 _LINGER = 1.0
 #: beats between looks at load, memory and threads: reading them costs more than the beat
 _VITALS_EVERY = 10
-#: seconds a host waits for its supervisor's answer
-_ASK_TIMEOUT = 1.0
-#: seconds an answer is kept for a repeat of its call
-_KEEP_ANSWERS = 60.0
 _ENDINGS = (Exited, StartFailed, Ignored)
 
 
@@ -108,6 +107,8 @@ class Host:
         self._reason: ExitReason | None = None
         self._supervisor = b""
         self._runner: WorkerRunner | None = None
+        self._life: Life | None = None
+        self._node = ""
         self._shell: SupervisorShell | None = None
         self._context: HostContext | None = None
         self._log: ChildLog | None = None
@@ -119,10 +120,7 @@ class Host:
         self._vitals = 0.0, 0, 0
         self._malformed = 0
         self._agent: NodeAgent | None = None
-        self._refs = 0
-        self._asking: dict[int, Callable[[Resolved | Status | None], None]] = {}
-        self._answers: dict[str, asyncio.Future[object]] = {}
-        self._answered_at: deque[tuple[float, str]] = deque()
+        self._repeats = Repeats(self._clock)
         self._task: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._plane = PlaneLoop("plane", self._defect)
@@ -134,7 +132,8 @@ class Host:
         self._publisher = Publisher(self._plane.context, *addresses)
         self._endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         self._beacon = DeathBeacon(Path(self._boot.shm_dir), self._boot.host, frozenset(self._boot.methods))
-        self._places = PlaceFinder(self._boot, self._ask_place)
+        self._questions = Questions(self._plane, self._tell)
+        self._places = PlaceFinder(self._boot, self._questions.place)
         self._plane.on_readable(self._router, self._received)
         self._plane.start()
 
@@ -149,11 +148,12 @@ class Host:
         """How to reach this host, as an encoded ``HostInfo``."""
         self._loop = asyncio.get_running_loop()
         pid = os.getpid()
+        self._node = str(ray.get_runtime_context().get_node_id())
         info = HostInfo(
             host=self._boot.host,
             pid=pid,
             start_time=process_start_time(pid) or 0,
-            node=ray.get_runtime_context().get_node_id(),
+            node=self._node,
             endpoint=reachable(self._endpoint),
             pub=reachable(self._publisher.endpoint),
         )
@@ -172,10 +172,10 @@ class Host:
         runner = self._runner
         if runner is None or incarnation != self._incarnation or runner.state != "running":
             raise WrongIncarnation(f"{self._path}: incarnation {incarnation} is not here")
-        first = self._answers.get(ref)
+        first = self._repeats.first(ref)
         if first is not None:
             return await asyncio.shield(first)
-        answer = self._keep_answer(ref)
+        answer = self._repeats.keep(ref)
         try:
             result = await runner.invoke(method, args, kwargs)
         except asyncio.CancelledError:
@@ -187,15 +187,6 @@ class Host:
             raise
         answer.set_result(result)
         return result
-
-    def _keep_answer(self, ref: str) -> asyncio.Future[object]:
-        """A place for the answer to ``ref``, kept for a repeat; old ones are forgotten on the way."""
-        now = self._clock.monotonic()
-        while self._answered_at and self._answered_at[0][0] < now - _KEEP_ANSWERS:
-            self._answers.pop(self._answered_at.popleft()[1], None)
-        answer = self._answers[ref] = asyncio.get_running_loop().create_future()
-        self._answered_at.append((now, ref))
-        return answer
 
     # ------------------------------------------------------------ the plane (its thread)
 
@@ -220,6 +211,8 @@ class Host:
             case Attach():
                 self._supervisor = sender
                 self._tell_now(self._hello())
+                if self._life is not None:
+                    self._life.tell()
                 if self._state == "ended" and self._reason is not None:
                     self._tell_now(Exited(self._path, self._incarnation, self._reason, self._clock.monotonic()))
             case Stop(path, incarnation, timeout) if self._is_me(path, incarnation):
@@ -229,15 +222,36 @@ class Host:
             case Retire() if self._state == "spare":
                 self._leave()
             case Resolved(ref) | Status(ref):
-                self._answered(ref, message)
+                self._questions.answered(ref, message)
             case Watch() | KillProcess() | Look():
                 self._agent_asked(sender, message)
             case Preload(modules) if self._state == "spare":
                 threading.Thread(target=preload, args=(modules,), name="preload", daemon=True).start()
             case AskStatus() | Resolve() | Order():
                 self._asked(sender, message)
+            case Promote() if self._state == "standby":
+                self._promoted(message)
+            case _ if self._life is not None and self._life.received(sender, message):
+                return
             case _:
                 self._malformed += 1
+
+    def _promoted(self, order: Promote) -> None:
+        """Stand by no longer: from here on this host is that life."""
+        life, runner = self._life, self._runner
+        if life is None or runner is None:
+            return
+        self._incarnation = runner.incarnation = order.incarnation
+        self._publisher.set_incarnation(order.incarnation)
+        self._state = "starting"
+        life.received(b"", order)
+        self._plane.call_later(0.0, self._entitle)
+
+    def _entitle(self) -> None:
+        standby = "~standby" if self._state == "standby" else f"#{self._incarnation}"
+        title = f"rayvisor:{self._path}{standby}"
+        setproctitle.setproctitle(title)
+        self.__class__ = type(title, (Host,), {})  # Ray writes the class's name back into the title after each call
 
     def _is_me(self, path: str, incarnation: int) -> bool:
         return path == self._path and incarnation == self._incarnation
@@ -269,10 +283,8 @@ class Host:
             return  # another supervisor was first; it will take another host
         self._supervisor = sender
         self._path, self._incarnation, self._kind = order.path, order.incarnation, order.kind
-        self._state = "starting"
-        title = f"rayvisor:{order.path}#{order.incarnation}"
-        setproctitle.setproctitle(title)
-        self.__class__ = type(title, (Host,), {})  # Ray writes the class's name back into the title after each call
+        self._state = "standby" if order.kind == "standby" else "starting"
+        self._entitle()
         self._tell_now(self._hello())
         system = decode_spec(order.system, SystemSpec)
         try:
@@ -300,12 +312,12 @@ class Host:
         if order.kind == "supervisor":
             self._be_supervisor(order, system)
         else:
-            self._be_worker(order)
+            self._be_worker(order, system)
         self._beat()
         self._plane.every(self._beat_interval, self._beat)
         self._plane.every(1.0, self._send_metrics)
 
-    def _be_worker(self, order: Assign) -> None:
+    def _be_worker(self, order: Assign, system: SystemSpec) -> None:
         spec = decode_spec(order.part, WorkerSpec)
         self._beat_interval = spec.heartbeat.interval
         self._publisher.set_incarnation(order.incarnation)
@@ -322,14 +334,16 @@ class Host:
             data_dir=self._boot.data_dir,
             caller=Caller(self._boot.namespace, self._places.find),
             resolve=self._places.find,
-            ask_children=self._ask_children,
+            ask_children=self._questions.children,
             publisher=self._publisher,
             zmq_context=self._plane.context,
-            report=self._tell,
+            report=self._report,
         )
         self._context = context
+        if spec.recovery is not None:
+            self._life = self._make_life(order, spec, system, context, loop)
         runner = WorkerRunner(
-            spec, order.incarnation, context, self._tell, self._finish, self._beat_interval, self._imported
+            spec, order.incarnation, context, self._tell, self._finish, self._beat_interval, self._imported, self._life
         )
         self._runner = runner
 
@@ -337,6 +351,37 @@ class Host:
             self._task = asyncio.ensure_future(runner.live())
 
         loop.call_soon_threadsafe(begin)
+
+    def _make_life(
+        self,
+        order: Assign,
+        spec: WorkerSpec,
+        system: SystemSpec,
+        context: HostContext,
+        loop: asyncio.AbstractEventLoop,
+    ) -> "Life":
+        from supervisors.runtime.lives import Life  # journals and leases: only for those that have them
+
+        context.set_multiplier(order.multiplier)
+        if order.kind == "standby":
+            context.stand_by()
+        return Life(
+            spec=spec,
+            standby=order.kind == "standby",
+            rung=order.rung,
+            leased_at=order.leased_at,
+            boot=self._boot,
+            node=self._node,
+            state=system.state,
+            plane=self._plane,
+            loop=loop,
+            context=context,
+            clock=self._clock,
+            report=self._tell,
+            send=self._send,
+            finish=self._finish,
+            log=self._logger,
+        )
 
     def _be_supervisor(self, order: Assign, system: SystemSpec) -> None:
         from supervisors.runtime.factory import HostFactory
@@ -398,12 +443,21 @@ class Host:
             self._clock.utc_ns(),
         )
         self._tell_now(message)
+        if self._life is not None:
+            self._life.tell()
 
     def _send_metrics(self) -> None:
         context = self._context
         if context is not None and context.metrics:
             values, context.metrics = context.metrics, {}
             self._tell_now(Metrics(self._path, self._incarnation, values))
+
+    def _report(self, message: Message) -> None:
+        """What the context has to say, from any thread."""
+        if self._life is not None and isinstance(message, Ready):
+            self._life.said_ready(message)
+        else:
+            self._tell(message)
 
     def _tell(self, message: Message) -> None:
         """From any thread."""
@@ -462,36 +516,6 @@ class Host:
     async def linger(self) -> None:
         """Never returns: whoever waits for it learns from Ray that this host died."""
         await asyncio.Event().wait()
-
-    async def _ask_place(self, path: str) -> Place:
-        """Where ``path`` is, by way of our supervisor (for hosts without the data directory at hand)."""
-        found = await self._ask(lambda ref: Resolve(ref, path))
-        if not isinstance(found, Resolved):
-            return GONE
-        return Place(found.state, found.actor, found.incarnation, found.epoch, found.host)
-
-    async def _ask_children(self, path: str) -> list[Mapping[str, object]]:
-        found = await self._ask(lambda ref: AskStatus(ref, path))
-        return await children_of(found.body) if isinstance(found, Status) and found.body else []
-
-    async def _ask(self, question: Callable[[int], Message]) -> Resolved | Status | None:
-        """Ask our supervisor; None when it does not answer in time."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Resolved | Status | None] = loop.create_future()
-        self._refs += 1
-        ref = self._refs
-        self._asking[ref] = partial(hand_over, loop, answer)
-        self._tell(question(ref))
-        self._plane.call_soon(lambda: self._expire(ref))
-        return await answer
-
-    def _expire(self, ref: int) -> None:
-        self._plane.call_later(_ASK_TIMEOUT, lambda: self._answered(ref, None))
-
-    def _answered(self, ref: int, found: Resolved | Status | None) -> None:
-        waiting = self._asking.pop(ref, None)
-        if waiting is not None:
-            waiting(found)
 
     def _defect(self, error: BaseException) -> None:
         """A defect of our own in a callback: log it, go on."""

@@ -23,6 +23,10 @@ class Peer:
         kill_reason: why we killed it, if we did.
         gone: its process is gone and the machine was told.
         spare: it came from a spare.
+        rung: how it restores its state: hot, warm, cold, or empty at a first start.
+        standby: it is no life of the child but stands by for the next one.
+        retired: its supervisor ended it as a standby.
+        leased_at: monotonic seconds when its lease was asked for; 0 without one.
     """
 
     id: str
@@ -36,6 +40,10 @@ class Peer:
     kill_reason: ExitReason | None = None
     gone: bool = False
     spare: bool = False
+    rung: str = ""
+    standby: bool = False
+    retired: bool = False
+    leased_at: float = 0.0
     attempts: int = 0
     since: float = 0.0
     last_beat: Beat | None = None

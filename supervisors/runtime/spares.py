@@ -11,7 +11,7 @@ from supervisors.runtime.store import HostRow
 from supervisors.signals.client import PlaneClient
 from supervisors.signals.messages import Preload
 from supervisors.signals.proc import pid_alive
-from supervisors.spec.compiled import CompiledTopology, decode
+from supervisors.spec.compiled import CompiledTopology, SystemSpec, decode
 from supervisors.trail.events import EventKind
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class SparePool:
         self._client = PlaneClient(shell.loop)
         self._told: set[str] = set()
         self._modules: tuple[str, ...] | None = None
+        self._wanted = shell.system.spares
+        self._digest = ""
 
     def start(self) -> None:
         """Begin to look after the pool."""
@@ -58,6 +60,7 @@ class SparePool:
     def _look(self) -> None:
         if not self._running or self._shell.machine.ended:
             return
+        self._follow_topology()
         rows = self._shell.store.hosts("path='' AND pool=''")
         self.ready = 0
         coming = self._making
@@ -72,8 +75,17 @@ class SparePool:
             elif row.creator != os.getpid() and Path(f"/proc/{row.creator}").exists():
                 coming += 1
         # claimed since the last look, by whichever supervisor: rest first
-        if self.ready + coming < self._shell.system.spares and self._rested():
+        if self.ready + coming < self._wanted and self._rested():
             self._make()
+
+    def _follow_topology(self) -> None:
+        """Another one was applied, perhaps before this process began: its number of spares and its modules count."""
+        digest = self._shell.store.get("digest")
+        if digest != self._digest:
+            self._digest = digest
+            self._wanted = decode(self._shell.store.part("system"), SystemSpec).spares
+            self._modules = None
+            self._told.clear()
 
     def _warm(self, row: HostRow) -> None:
         """Have a spare import the topology's actors, once the tree is up and nothing else needs the processor."""

@@ -7,7 +7,7 @@ outlives processes, not power: ``synchronous=OFF``, since after a power loss not
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,7 +41,7 @@ class HostRow(msgspec.Struct, frozen=True):
     """One host: a Ray actor process that carries, or may carry, one child.
 
     Attributes:
-        state: creating, spare or claimed.
+        state: creating, spare, claimed or standby.
         local: it runs on this machine's own Ray node: pids, futexes and ipc sockets reach it.
         pool: what a spare was made for (empty: anything without placement).
         creator: pid of the process that is creating it.
@@ -132,6 +132,17 @@ class GoalStore:
         row = self._connection().execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
         return str(row[0]) if row else default
 
+    def like(self, prefix: str) -> list[tuple[str, str]]:
+        """All settings whose key begins with ``prefix``."""
+        rows = self._connection().execute(
+            "SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
+        )
+        return [(str(row[0]), str(row[1])) for row in rows.fetchall()]
+
+    def forget(self, key: str) -> None:
+        """Drop one setting."""
+        self._connection().execute("DELETE FROM meta WHERE key=?", (key,))
+
     def put(self, **values: str) -> None:
         """Set settings of the system."""
         with self.transaction() as connection:
@@ -155,6 +166,14 @@ class GoalStore:
     def drop_host(self, host: str) -> None:
         """Forget one host."""
         self._connection().execute("DELETE FROM hosts WHERE id=?", (host,))
+
+    def set_host_state(self, host: str, state: str) -> None:
+        """A host changes its part: a standby is promoted, a new host stands by."""
+        self._connection().execute("UPDATE hosts SET state=? WHERE id=?", (state, host))
+
+    def standbys(self, path: str) -> list[HostRow]:
+        """Hosts that stand by for ``path``."""
+        return self.hosts("state='standby' AND path=?", (path,))
 
     def claim_spare(self, path: str, pool: str) -> HostRow | None:
         """Take one spare of ``pool`` for ``path``; no two callers ever get the same one."""
@@ -180,9 +199,10 @@ class GoalStore:
         return rows[0] if rows else None
 
     def hosts_below(self, path: str) -> list[HostRow]:
-        """Claimed hosts in the subtree under ``path``, itself excluded."""
+        """Claimed hosts and standbys in the subtree under ``path``, itself excluded."""
         prefix = "/" if path == "/" else f"{path}/"
-        return [h for h in self.hosts("state='claimed'") if h.path.startswith(prefix) and h.path != path]
+        rows = self.hosts("state IN ('claimed', 'standby')")
+        return [h for h in rows if h.path.startswith(prefix) and h.path != path]
 
     # ------------------------------------------------------------ places
 
@@ -238,6 +258,33 @@ class GoalStore:
         """Write down the supervisors of a topology and what each of them is told."""
         with self.transaction() as connection:
             connection.executemany("INSERT OR REPLACE INTO supervisors VALUES (?, ?, x'')", list(parts.items()))
+
+    def redeclare(self, parts: dict[str, bytes]) -> None:
+        """Write down what supervisors are told from now on; what they know of their children stays (TOP-5)."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO supervisors VALUES (?, ?, x'') ON CONFLICT (path) DO UPDATE SET part=excluded.part",
+                list(parts.items()),
+            )
+
+    def undeclare(self, top: str) -> None:
+        """Forget the child at ``top`` and all below it: it is in the topology no more, and nothing of it runs."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM supervisors WHERE path=? OR path LIKE ? ESCAPE '!'", (top, _below(top)))
+            connection.execute("DELETE FROM children WHERE path=? OR path LIKE ? ESCAPE '!'", (top, _below(top)))
+
+    def claim(self, key: str, value: str, free: Callable[[str], bool]) -> str:
+        """Set a setting unless it is set; one that ``free`` says is stale is taken over.
+
+        Returns:
+            The value that stands in the way, empty when ``value`` was set.
+        """
+        with self.transaction() as connection:
+            row = connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchone()
+            if row and row[0] and not free(str(row[0])):
+                return str(row[0])
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        return ""
 
     def supervisors(self) -> list[str]:
         """Paths of all declared supervisors, parents before children."""

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from supervisors.core.errors import RayvisorError
 from supervisors.core.paths import ROOT, TreePath, join
 from supervisors.core.reasons import ExitKind, ExitReason, init_error
 from supervisors.runtime import adoption
@@ -28,14 +27,17 @@ from supervisors.runtime.answers import Answers
 from supervisors.runtime.boot import HostBoot
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.detection import Detection
-from supervisors.runtime.factory import HostFactory, is_default
+from supervisors.runtime.factory import HostFactory
+from supervisors.runtime.hosting import Hosting
+from supervisors.runtime.leasing import Leases
 from supervisors.runtime.peers import FailureTimes, Peer
+from supervisors.runtime.recovering import Recovering
 from supervisors.runtime.spares import SparePool
-from supervisors.runtime.store import GoalStore, HostRow
+from supervisors.runtime.standbys import Standbys
+from supervisors.runtime.store import GoalStore
 from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import (
     AskStatus,
-    Assign,
     Exited,
     Message,
     Order,
@@ -45,9 +47,8 @@ from supervisors.signals.messages import (
     Stop,
     encode,
 )
-from supervisors.signals.proc import kill_certain, pid_alive, wait_gone
-from supervisors.spec.compiled import PlacementSpec, SupervisorPart, SystemSpec, WorkerSpec
-from supervisors.spec.compiled import encode as encode_spec
+from supervisors.signals.proc import kill_certain, wait_gone
+from supervisors.spec.compiled import SupervisorPart, SystemSpec
 from supervisors.trail.events import EventKind, failure_id
 from supervisors.trail.writer import TrailWriter
 from supervisors.tree.child import record_of
@@ -58,7 +59,6 @@ from supervisors.tree.messages import (
     Call,
     CancelTimer,
     ChildExited,
-    ChildStartFailed,
     Effect,
     Event,
     Exit,
@@ -79,11 +79,6 @@ from supervisors.tree.model import ChildType
 
 if TYPE_CHECKING:
     from loguru import Logger
-
-#: seconds a host gets to acknowledge its assignment before another one is taken
-ACK_TIMEOUT = 2.0
-#: hosts tried for one start
-MAX_ATTEMPTS = 3
 
 
 class SupervisorShell:
@@ -137,7 +132,7 @@ class SupervisorShell:
         self.last_reasons: dict[str, str] = {}
         self.executor = ThreadPoolExecutor(8, thread_name_prefix="factory")
         self.child_path = child_path or (lambda child_id: join(self.path, child_id))
-        self._system_bytes = system_bytes
+        self.system_bytes = system_bytes
         self._report = report
         self._finish = finish
         self._exit_filter = exit_filter
@@ -148,6 +143,10 @@ class SupervisorShell:
         self._orders = {child_id: order for order, child_id in enumerate(self.machine.children)}
         self._initial_left = len(part.initial)
         self.socket = loop.router(f"sup:{part.path}#{incarnation}".encode())
+        self.hosting = Hosting(self)
+        self.leases = Leases(self)
+        self.standbys = Standbys(self)
+        self.recovering = Recovering(self)
         self.detection = Detection(self)
         self._answers = Answers(self)
         loop.on_readable(self.socket, self.detection.received)
@@ -164,7 +163,9 @@ class SupervisorShell:
         if adopt:
             self._initial_left = 0
             adoption.take_over(self)
+            self.standbys.start()
             return
+        self.standbys.start()
         for child_id, incarnation in self.store.begin_supervisor(self.path).items():
             if child_id in self.machine.children:
                 self.machine.children[child_id].incarnation = incarnation
@@ -253,8 +254,11 @@ class SupervisorShell:
             data: dict[str, str | int | float | bool | None] = dict(times.stages(now))
             data["spare"] = peer.spare
             data["signal"] = times.signal
+            if peer.rung:
+                data["rung"] = peer.rung
             self.write(EventKind.RECOVERED, note.id, note.incarnation, None, failure, data)
             del self.failures[note.id]
+        self.recovering.noticed(note)
 
     # ------------------------------------------------------------ effects
 
@@ -317,6 +321,8 @@ class SupervisorShell:
 
     def _end(self, message: Exited | StartFailed) -> None:
         self.detection.stop()
+        self.standbys.stop()
+        self.recovering.stop()
         if self.spares is not None:
             self.spares.stop()
         if isinstance(message, Exited) and message.reason.kind is ExitKind.ESCALATED:
@@ -329,92 +335,8 @@ class SupervisorShell:
     # ------------------------------------------------------------ starting
 
     def _start_child(self, order: StartChild) -> None:
-        peer = Peer(order.id, order.incarnation, self.store.next_epoch(), since=self.loop.now())
-        self.peers[order.id] = peer
-        self._find_host(peer, order)
-
-    def _find_host(self, peer: Peer, order: StartChild) -> None:
-        path = self.child_path(peer.id)
-        placement = self._placement(peer.id)
-        peer.attempts += 1
-        if is_default(placement):
-            while (row := self.store.claim_spare(path, "")) is not None:
-                if pid_alive(row.pid, row.start_time):
-                    peer.spare = True
-                    self._assign(peer, order, row)
-                    if self.spares is not None:
-                        self.spares.claimed()
-                    return
-                self.store.drop_host(row.id)
-
-        def make() -> None:
-            try:
-                row = self.factory.acquire(path, placement)
-            except RayvisorError as error:
-                failure = error
-                self.loop.call_soon(lambda: self._no_host(peer, failure))
-                return
-            self.loop.call_soon(lambda: self._assign(peer, order, row))
-
-        self.executor.submit(make)
-
-    def _no_host(self, peer: Peer, error: RayvisorError) -> None:
-        if not peer.gone:
-            peer.gone = True
-            self.step(ChildStartFailed(peer.id, peer.incarnation, init_error(str(error))))
-
-    def _assign(self, peer: Peer, order: StartChild, row: HostRow) -> None:
-        if peer.gone or self.machine.ended:
-            self.executor.submit(lambda: self.factory.destroy(row))  # it was stopped before a host was found
-            return
-        peer.host = row
-        self.by_host[row.id] = peer
-        self.machine.dirty.add(peer.id)
-        self.persist()
-        self.detection.watch(peer)
-        kind, part = self._part_of(order)
-        message = Assign(
-            self.child_path(peer.id),
-            peer.incarnation,
-            peer.epoch,
-            kind,
-            part,
-            self._system_bytes,
-            order.adopt,
-            order.restart,
-        )
-        self.send(peer, message)
-        self.loop.call_later(ACK_TIMEOUT, lambda: self._check_acknowledged(peer, order, row))
-
-    def _check_acknowledged(self, peer: Peer, order: StartChild, row: HostRow) -> None:
-        if peer.acknowledged or peer.gone or peer.host is not row:
-            return
-        self.detection.unwatch(peer)
-        self.by_host.pop(row.id, None)
-        peer.host = None
-        self.executor.submit(lambda: self.factory.destroy(row))
-        if peer.attempts < MAX_ATTEMPTS:
-            self._find_host(peer, order)
-        else:
-            self._no_host(peer, RayvisorError(f"{MAX_ATTEMPTS} hosts took no assignment", code=2034))
-
-    def _part_of(self, order: StartChild) -> tuple[str, bytes]:
-        if order.id in self.part.supervisors:
-            return "supervisor", self.store.part(self.child_path(order.id))
-        return "worker", encode_spec(self.worker_spec(order.id, order.args))
-
-    def worker_spec(self, child_id: str, args: str = "") -> WorkerSpec:
-        """What a worker's host is told."""
-        if self.part.template is not None:
-            return self.part.template.instance(child_id, args.encode() or b"{}")
-        return self.part.workers[child_id]
-
-    def _placement(self, child_id: str) -> PlacementSpec:
-        if child_id in self.part.supervisors:
-            return PlacementSpec()  # supervisors stay on the launching node, where the goal state is
-        if self.part.template is not None:
-            return self.part.template.placement
-        return self.part.workers[child_id].placement
+        if not self.recovering.start(order):
+            self.hosting.begin(order)
 
     # ------------------------------------------------------------ stopping
 
@@ -468,7 +390,8 @@ class SupervisorShell:
         if isinstance(event, ChildExited):
             reason = self._exit_filter(peer.id, event.reason)
             event = ChildExited(event.id, event.incarnation, reason)
-        self.step(event)
+        if not self.recovering.ended(peer, event):
+            self.step(event)
 
     def send(self, peer: Peer, message: Message) -> None:
         """Send to the host of ``peer``; lost when it is gone, which the death watch tells."""

@@ -19,7 +19,7 @@ import msgspec
 
 from supervisors.core.errors import Ignore
 from supervisors.core.reasons import NORMAL, SHUTDOWN, ExitKind, ExitReason, crash, init_error
-from supervisors.signals.messages import Exited, Ignored, Message, Started, StartFailed
+from supervisors.signals.messages import Exited, Ignored, Message, Ready, Started, StartFailed
 from supervisors.spec.compiled import WorkerSpec
 
 #: what the base class of all Actors bears, and its ``Config`` that takes nothing
@@ -38,6 +38,41 @@ class _Actor(Protocol):
     async def start(self, ctx: object) -> None: ...
     async def run(self) -> None: ...
     async def stop(self) -> None: ...
+    async def promoted(self) -> None: ...
+
+
+class LifeOfWorker(Protocol):
+    """What a recoverable worker has beside its body; see ``supervisors.runtime.lives.Life``."""
+
+    standby: bool
+    shadow: bool
+
+    @property
+    def was_ready(self) -> bool: ...
+    async def begin(self, target: object) -> None: ...
+    def started(self) -> None: ...
+    async def promoted(self) -> None: ...
+    async def end(self, *, orderly: bool) -> None: ...
+
+
+class NoLife:
+    """Of a worker without a recovery policy."""
+
+    standby = False
+    shadow = False
+    was_ready = False
+
+    async def begin(self, target: object) -> None:
+        """Nothing to restore."""
+
+    def started(self) -> None:
+        """Nothing to tell."""
+
+    async def promoted(self) -> None:
+        """It acts from the beginning."""
+
+    async def end(self, *, orderly: bool) -> None:
+        """Nothing to put away."""
 
 
 class _ActorClass(Protocol):
@@ -68,6 +103,7 @@ class WorkerRunner:
         report: takes the messages for the supervisor; thread-safe.
         finish: called with the last message once all is put away; does not return control to the worker.
         imported: called once the worker's module is imported.
+        life: its journal, lease and part as a standby.
         beat_interval: seconds between turns of the progress counter.
     """
 
@@ -80,6 +116,7 @@ class WorkerRunner:
         finish: Callable[[Message], None],
         beat_interval: float,
         imported: Callable[[], None] = lambda: None,
+        life: LifeOfWorker | None = None,
     ) -> None:
         self.spec = spec
         self.incarnation = incarnation
@@ -90,6 +127,7 @@ class WorkerRunner:
         self._report = report
         self._finish = finish
         self._imported = imported
+        self._life = life or NoLife()
         self._interval = beat_interval
         self._target: object = None
         self._actor: _Actor | None = None
@@ -107,6 +145,7 @@ class WorkerRunner:
         self._body = asyncio.ensure_future(_contained(self._bring_up()))
         outcome = await self._outcome(self._body)
         if outcome is not None:
+            await self._life.end(orderly=False)
             if self._stopping:
                 self._end(Exited(self.spec.path, self.incarnation, SHUTDOWN, 0.0))
             elif not self._body.cancelled() and isinstance(self._body.exception(), Ignore):
@@ -116,12 +155,34 @@ class WorkerRunner:
                 self._end(StartFailed(self.spec.path, self.incarnation, reason))
             return
         self.state = "running"
-        self._report(Started(self.spec.path, self.incarnation))
+        self._life.started()
+        waiting: asyncio.Task[None] | None = None
+        if self._life.shadow:
+            waiting = asyncio.ensure_future(self._shadow())
+        else:
+            self._report(Started(self.spec.path, self.incarnation))
         self._body = asyncio.ensure_future(_contained(self._work()))
         reason = await self._outcome(self._body) or (SHUTDOWN if self._stopping else NORMAL)
+        if waiting is not None:
+            waiting.cancel()
         if self._stopping:
             reason = await self._put_away(reason)
+        await self._life.end(orderly=not reason.is_abnormal)
         self._end(Exited(self.spec.path, self.incarnation, reason, 0.0))
+
+    async def _shadow(self) -> None:
+        """Of a live standby: its body runs already; say that it is up once it acts."""
+        await self._life.promoted()
+        if self._actor is not None:
+            failed = await self._outcome(asyncio.ensure_future(_contained(self._actor.promoted())))
+            if failed is not None:
+                self._wish = failed
+                if self._body is not None:
+                    self._body.cancel()
+                return
+        self._report(Started(self.spec.path, self.incarnation))
+        if self._life.was_ready and self.spec.ready_timeout is not None:
+            self._report(Ready(self.spec.path, self.incarnation))
 
     def order_stop(self) -> None:
         """Cancel the body; ``live`` goes on with ``stop``. Called in the actor's loop."""
@@ -137,6 +198,7 @@ class WorkerRunner:
             actor = self._actor = cls(None if takes_none else cls.Config.model_validate_json(self.spec.config))
             self._target = actor
             actor.ctx = self._context
+            await self._life.begin(actor)
             await actor.start(self._context)
             return
         arguments = msgspec.json.decode(self.spec.config, type=dict[str, object])
@@ -145,6 +207,7 @@ class WorkerRunner:
             self._target = await asyncio.get_running_loop().run_in_executor(self._thread, lambda: cls(**arguments))
         else:
             self._target = cls(**arguments)
+        await self._life.begin(self._target)
 
     async def _work(self) -> None:
         if self._actor is not None:

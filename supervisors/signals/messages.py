@@ -169,11 +169,16 @@ class Feed(msgspec.Struct, tag="fd", array_like=True, frozen=True):
 
 
 class Promote(msgspec.Struct, tag="pr", array_like=True, frozen=True):
-    """To a standby: your primary is dead for certain; become this incarnation and act."""
+    """To a standby: your primary is dead for certain; become this incarnation and act.
+
+    ``leased_at``: monotonic seconds of the launching machine when the lease was asked for; 0 without a lease.
+    """
 
     path: str
     incarnation: int
     epoch: int
+    leased_at: float = 0.0
+    multiplier: float = 1.0
 
 
 class Unfollow(msgspec.Struct, tag="uf", array_like=True, frozen=True):
@@ -181,6 +186,12 @@ class Unfollow(msgspec.Struct, tag="uf", array_like=True, frozen=True):
 
     path: str
     host: str
+
+
+class Agree(msgspec.Struct, tag="ag", array_like=True, frozen=True):
+    """To a primary, each second: its supervisor has nobody else act at this path."""
+
+    path: str
 
 
 class Resize(msgspec.Struct, tag="rs", array_like=True, frozen=True):
@@ -264,6 +275,7 @@ class Assign(msgspec.Struct, tag="S", array_like=True, frozen=True):
     restart: bool = False
     rung: str = ""
     multiplier: float = 1.0
+    leased_at: float = 0.0
 
 
 class Stop(msgspec.Struct, tag="T", array_like=True, frozen=True):
@@ -407,6 +419,7 @@ Message = (
     | Feed
     | Promote
     | Unfollow
+    | Agree
     | Resize
     | Join
     | Records

@@ -21,6 +21,9 @@ _STYLES: dict[TraceKind, str] = {
     TraceKind.EXITED: "red",
     TraceKind.EXITED_UNSEEN: "red",
     TraceKind.START_FAILED: "red",
+    TraceKind.HELD: "bold yellow",
+    TraceKind.RELEASED: "yellow",
+    TraceKind.REJECTED: "bold red",
     TraceKind.HUNG: "magenta",
     TraceKind.KILLED: "magenta",
     TraceKind.REAPED: "magenta",
@@ -101,7 +104,9 @@ def render_summary(summary: Summary) -> RenderableType:
     table.add_column("last end", overflow="fold")
     for tally in shown:
         state, style = ("up", "green") if tally.up else ("down", "red")
-        if tally.waiting_until is not None:
+        if tally.held:
+            state, style = "held", "yellow"
+        elif tally.waiting_until is not None:
             state, style = f"restarts at {tally.waiting_until:.3f} s", "yellow"
         failures = tally.failures + tally.failed_starts
         numbers = (str(tally.lives), str(tally.restarts), str(failures))
@@ -133,11 +138,13 @@ def _detail(event: TraceEvent) -> str:
             parts = [f"{data.get('strategy')} -> {data.get('targets')}", f"window {data.get('window')}"]
             if data.get("adopt"):
                 parts.append("children are adopted")
+            if data.get("budget"):
+                parts.append(f"charged to {data.get('budget')}")
         case TraceKind.RESTART_SCHEDULED:
             parts = [f"in {data.get('delay_ms', 0):.0f} ms"]
         case TraceKind.GAVE_UP:
             parts.append(f"{data.get('why')} ({data.get('child', '')})")
-        case TraceKind.KILLED | TraceKind.SKIPPED:
+        case TraceKind.KILLED | TraceKind.SKIPPED | TraceKind.HELD:
             parts.append(str(data.get("why", "")))
         case TraceKind.REPLY:
             parts.append(str(data.get("error", "")))

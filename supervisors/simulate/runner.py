@@ -238,6 +238,12 @@ class _Run:
             world.ignore_starts(TreePath(step.ignore_starts.path), step.ignore_starts.count)
         elif step.never_start is not None:
             world.never_start(TreePath(step.never_start.path), step.never_start.count)
+        elif step.hold is not None:
+            world.hold_starts(TreePath(step.hold.path), step.hold.count)
+        elif step.release is not None:
+            world.release(TreePath(step.release.path))
+        elif step.reject is not None:
+            world.reject(TreePath(step.reject.path))
         elif step.ignore_stop is not None:
             world.ignore_stop(TreePath(step.ignore_stop.path), step.ignore_stop.on)
         elif step.timing is not None:

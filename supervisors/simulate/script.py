@@ -121,6 +121,10 @@ class StartChildAction(Target):
     """Time to end when told, unless the child comes from a template. Default 5s."""
 
 
+class Hold(SomeStarts):
+    """Coming starts of a worker wait for a person."""
+
+
 class Repeat(SpecModel):
     """One step many times."""
 
@@ -168,6 +172,12 @@ class Step(SpecModel):
     """Coming starts answer ``ignore``."""
     never_start: SomeStarts | None = None
     """Coming starts do not return."""
+    hold: Hold | None = None
+    """Coming starts of a worker wait for a person."""
+    release: Target | None = None
+    """A person agrees: a held worker starts."""
+    reject: Target | None = None
+    """A person refuses: a held worker stays down."""
     ignore_stop: IgnoreStop | None = None
     """Orders to stop are not followed."""
     timing: Timing | None = None

@@ -18,6 +18,8 @@ _DOWN = frozenset(
         TraceKind.REAPED,
         TraceKind.START_FAILED,
         TraceKind.IGNORED,
+        TraceKind.HELD,
+        TraceKind.REJECTED,
         TraceKind.SUPERVISOR_ENDED,
     }
 )
@@ -34,6 +36,7 @@ class Tally(msgspec.Struct):
         failed_starts: starts that failed.
         up: True when it is up at the end.
         waiting_until: when its next restart is due, while it waits for its backoff.
+        held: True while it waits for a person.
         last_reason: of its last end or failed start; empty while it had none.
     """
 
@@ -43,6 +46,7 @@ class Tally(msgspec.Struct):
     failed_starts: int = 0
     up: bool = False
     waiting_until: float | None = None
+    held: bool = False
     last_reason: str = ""
 
     @property
@@ -124,6 +128,7 @@ class Summarizer:
     def _count(self, tally: Tally, event: TraceEvent) -> None:
         kind = event.event
         is_root = event.path == ROOT
+        tally.held = kind is TraceKind.HELD
         if kind is TraceKind.READY or (kind is TraceKind.SUPERVISOR_STARTED and is_root):
             tally.lives += 1
             tally.up = True
@@ -132,8 +137,11 @@ class Summarizer:
             tally.up = False
             self._wait(tally, None)
             if kind is TraceKind.SUPERVISOR_ENDED:
+                is_over = event.reason is not None and not event.reason.is_abrupt
                 for path in [path for path in self._waiting if is_below(path, tally.path)]:
                     self._wait(self.summary.tallies[path], None)
+                for below in self.summary.tallies.values() if is_over else ():
+                    below.held = below.held and not is_below(below.path, tally.path)
             if event.reason is not None:
                 tally.last_reason = str(event.reason)
         elif kind is TraceKind.RESTART_SCHEDULED:
@@ -199,6 +207,8 @@ def answer(events: Iterable[TraceEvent], path: str) -> str:
         lines.append(f"at the end {path} is up")
     elif own is not None and own.waiting_until is not None:
         lines.append(f"at the end {path} waits for its restart at {_clock(own.waiting_until)}")
+    elif own is not None and own.held:
+        lines.append(f"at the end {path} is held: a person has to agree to its start")
     else:
         lines.append(f"at the end {path} is down for good")
     return "\n".join(lines)

@@ -6,13 +6,13 @@ from math import isinf
 from supervisors.core.durations import format_duration
 from supervisors.spec import codes
 from supervisors.spec.findings import Problem
+from supervisors.spec.recovery_advice import NEW_PROCESS, recovery_advice, standby_count
+from supervisors.spec.recovery_compile import start_limit
 from supervisors.spec.resolve import Resolution, ResolvedSupervisor, ResolvedWorker
 from supervisors.spec.settings import BackoffSettings
 from supervisors.spec.topology import Root, Topology
 from supervisors.tree.model import AutoShutdown, Backoff, Restart
 
-#: seconds a new Ray worker takes with compiled bytecode (measured, design §1)
-NEW_PROCESS = 0.6
 _Node = ResolvedWorker | ResolvedSupervisor
 
 
@@ -26,6 +26,7 @@ def advice(topology: Topology, resolution: Resolution) -> list[Problem]:
         problems += _escalation(node)
         problems += _significance(node)
         problems += _population(node)
+    problems += recovery_advice(topology, resolution)
     problems += _spares(topology)
     problems += _unused_policies(topology, resolution)
     problems.append(_count(topology, resolution))
@@ -56,8 +57,9 @@ def start_need(node: ResolvedSupervisor) -> float:
 
 
 def _starting(child: _Node) -> float:
-    own = child.settings.start_timeout
-    if isinstance(child, ResolvedSupervisor) and isinf(own):
+    if isinstance(child, ResolvedWorker):
+        own = start_limit(child.settings)
+    elif isinf(own := child.settings.start_timeout):
         own = start_need(child)
     return own + (child.settings.ready_timeout or 0.0)
 
@@ -196,8 +198,11 @@ def _count(topology: Topology, resolution: Resolution) -> Problem:
         initial = node.node.initial
         workers += sum(isinstance(c, ResolvedWorker) for c in node.children)
         workers += initial if isinstance(initial, int) else len(initial)
-    total = workers + len(nodes) + topology.spares
+    standbys = sum(standby_count(node) for node in nodes)
+    total = workers + len(nodes) + topology.spares + standbys
     message = f"starts {total} processes: {workers} workers, {len(nodes)} supervisors, {topology.spares} spares"
+    if standbys:
+        message += f", {standbys} standbys"
     return Problem(codes.PROCESS_COUNT, ("tree",), message, "", on_key=True)
 
 

@@ -15,6 +15,7 @@ from supervisors.spec.fields import format_size
 from supervisors.spec.findings import Finding, Loc, Problem, Report, render_text, yaml_path
 from supervisors.spec.imports import ActorClass, config_problems, import_paths, importable, load_actor
 from supervisors.spec.reader import read_document
+from supervisors.spec.recovery_actors import class_problems
 from supervisors.spec.resolve import Resolution, ResolvedWorker, resolve
 from supervisors.spec.rules import combination_problems
 from supervisors.spec.topology import Config, Topology
@@ -118,7 +119,9 @@ def _check_text(text: str, path: Path, name: str, import_actors: bool) -> _Check
         resolution = resolve(topology)
         found = combination_problems(topology, resolution)
         if import_actors:
-            found += _actor_problems(resolution, document, path)
+            classes: _Classes = {}
+            found += _actor_problems(resolution, document, path, classes)
+            found += class_problems(topology, classes)
         found += advice(topology, resolution)
         faults = tuple(problems)
         problems += [p for p in _located(document, found) if not is_echo(p, faults)]
@@ -138,8 +141,11 @@ def _located(document: Document, problems: list[Problem]) -> Iterator[Problem]:
         yield Problem(problem.code, loc, problem.message, problem.fix, path and problem.tree_path, problem.on_key)
 
 
-def _actor_problems(resolution: Resolution, document: Document, path: Path) -> Iterator[Problem]:
-    """Import each actor once and hold each config against it."""
+_Classes = dict[Loc, tuple[ResolvedWorker, ActorClass]]
+
+
+def _actor_problems(resolution: Resolution, document: Document, path: Path, classes: _Classes) -> Iterator[Problem]:
+    """Import each actor once and hold each config against it. Puts each worker with its class into ``classes``."""
     loaded: dict[str, ActorClass | SpecError] = {}
     with importable(import_paths(path)):
         for node in resolution.root.walk():
@@ -154,6 +160,7 @@ def _actor_problems(resolution: Resolution, document: Document, path: Path) -> I
                     loc: Loc = (*worker.loc, "actor")
                     yield Problem(actor.code, loc, actor.message, actor.fix, worker.path)
                     continue
+                classes[worker.loc] = worker, actor
                 yield from _config(actor, worker, worker.node.config, (*worker.loc, "config"))
             initial = node.node.initial
             if node.template is None or isinstance(initial, int):

@@ -52,6 +52,9 @@ BAD_ADDRESS = 1110
 BAD_PATH = 1111
 NOT_JSON = 1112
 BAD_VALUE = 1113
+BAD_STATE = 1114
+BAD_TIME_OF_DAY = 1115
+BAD_TIME_ZONE = 1116
 
 ACTOR_WITH_CHILDREN = 1201
 TEMPLATE_WITHOUT_SIMPLE = 1202
@@ -68,6 +71,19 @@ UNKNOWN_PEER = 1212
 BACKOFF_ORDER = 1213
 HANG_TOO_SOON = 1214
 ROOT_KEY = 1215
+SUPERVISOR_RECOVERY = 1216
+BUDGET_OVERLAP = 1217
+LADDER_ORDER = 1218
+RULE_FIELD = 1219
+RULE_LACKS = 1220
+ACK_WITHOUT_STANDBY = 1221
+LEASE_TIMING = 1222
+RAMP_STEPS = 1223
+STEP_WORKER = 1224
+STEP_FALLS_TOO = 1225
+DUPLICATE_STEP = 1226
+STANDBY_TEMPORARY = 1227
+MARKET_HOURS = 1228
 
 MODULE_NOT_FOUND = 1301
 ATTRIBUTE_MISSING = 1302
@@ -77,6 +93,10 @@ CONFIG_REFUSED = 1305
 CONFIG_UNKNOWN = 1306
 CONFIG_MISSING = 1307
 CONFIG_UNCHECKED = 1308
+STANDBY_NEEDS_APPLY = 1309
+COLD_ONLY = 1310
+NOTHING_JOURNALED = 1311
+STEP_METHOD = 1312
 
 SHUTDOWN_TOO_SHORT = 1401
 START_TOO_SHORT = 1402
@@ -92,6 +112,22 @@ NO_CHILDREN = 1411
 PROCESS_COUNT = 1412
 POLICY_UNUSED = 1413
 AUTO_SHUTDOWN_RESTARTED = 1414
+HOT_WITHOUT_STANDBYS = 1415
+STANDBYS_WITHOUT_HOT = 1416
+RULE_OFF_LADDER = 1417
+RULE_UNREACHABLE = 1418
+ACK_UNSAFE = 1419
+START_RAISED = 1420
+PASSWORD_IN_FILE = 1421
+STANDBY_SAME_NODE = 1422
+SPARES_FOR_STANDBYS = 1423
+RECOVERY_UNUSED = 1424
+LEASE_UNDER_HEARTBEAT = 1425
+RTO_UNDER_LEASE = 1426
+STEPS_TOO_LONG = 1427
+CHECKPOINT_STALE = 1428
+STANDBYS_WITHOUT_LEASE = 1429
+LEASES_ON_ONE_NODE = 1430
 
 CODES: dict[int, Code] = {
     FILE_MISSING: Code(_ERROR, "the file does not exist"),
@@ -120,6 +156,9 @@ CODES: dict[int, Code] = {
     BAD_PATH: Code(_ERROR, "a value is no path of the tree"),
     NOT_JSON: Code(_ERROR, "a config value cannot be sent as JSON"),
     BAD_VALUE: Code(_ERROR, "a value is not valid"),
+    BAD_STATE: Code(_ERROR, "state is neither file nor a PostgreSQL address"),
+    BAD_TIME_OF_DAY: Code(_ERROR, "a value is no time of day"),
+    BAD_TIME_ZONE: Code(_ERROR, "a value is no time zone known here"),
     ACTOR_WITH_CHILDREN: Code(_ERROR, "a worker has keys only a supervisor may have"),
     TEMPLATE_WITHOUT_SIMPLE: Code(_ERROR, "template needs strategy simple_one_for_one"),
     CHILDREN_IN_SIMPLE: Code(_ERROR, "a simple_one_for_one supervisor lists children"),
@@ -135,6 +174,19 @@ CODES: dict[int, Code] = {
     BACKOFF_ORDER: Code(_ERROR, "backoff base is greater than its cap"),
     HANG_TOO_SOON: Code(_ERROR, "hang_after is not longer than missed x interval"),
     ROOT_KEY: Code(_ERROR, "the root has a key only a child may have"),
+    SUPERVISOR_RECOVERY: Code(_ERROR, "a supervisor has recovery, which only a worker may have"),
+    BUDGET_OVERLAP: Code(_ERROR, "two budgets count the same kind of exit"),
+    LADDER_ORDER: Code(_ERROR, "a ladder is not some of hot, warm, cold in this order"),
+    RULE_FIELD: Code(_ERROR, "a rule has a field its condition does not look at"),
+    RULE_LACKS: Code(_ERROR, "a rule lacks what its condition looks at"),
+    ACK_WITHOUT_STANDBY: Code(_ERROR, "a standby is to confirm events, and there is none"),
+    LEASE_TIMING: Code(_ERROR, "a lease's times do not fit together"),
+    RAMP_STEPS: Code(_ERROR, "ramp steps do not grow to 1, or have no time"),
+    STEP_WORKER: Code(_ERROR, "a validation step names what cannot check"),
+    STEP_FALLS_TOO: Code(_ERROR, "a validation step's worker goes down with the child it checks"),
+    DUPLICATE_STEP: Code(_ERROR, "two validation steps of one child share a name"),
+    STANDBY_TEMPORARY: Code(_ERROR, "a child that is never restarted has standbys"),
+    MARKET_HOURS: Code(_ERROR, "market hours open and close at the same time"),
     MODULE_NOT_FOUND: Code(_ERROR, "the module of an actor is not found"),
     ATTRIBUTE_MISSING: Code(_ERROR, "the module has no such class"),
     NOT_A_CLASS: Code(_ERROR, "the import string names something that is no class"),
@@ -143,6 +195,10 @@ CODES: dict[int, Code] = {
     CONFIG_UNKNOWN: Code(_ERROR, "the actor takes no such config key"),
     CONFIG_MISSING: Code(_ERROR, "the actor needs a config key that is missing"),
     CONFIG_UNCHECKED: Code(_INFO, "the config could not be checked without starting the actor"),
+    STANDBY_NEEDS_APPLY: Code(_ERROR, "a standby that applies events needs an actor with apply"),
+    COLD_ONLY: Code(_WARNING, "an actor applies events but has no snapshot or no restore: never warm"),
+    NOTHING_JOURNALED: Code(_WARNING, "recovery of a class that is no Actor: it journals nothing and has no context"),
+    STEP_METHOD: Code(_ERROR, "a validation step's worker has no such method"),
     SHUTDOWN_TOO_SHORT: Code(_WARNING, "a supervisor's shutdown is shorter than its children may take"),
     START_TOO_SHORT: Code(_WARNING, "a supervisor's start_timeout is shorter than its children may take"),
     INTENSITY_NEVER_TRIPS: Code(_WARNING, "backoff is so slow that intensity is never passed"),
@@ -157,4 +213,20 @@ CODES: dict[int, Code] = {
     PROCESS_COUNT: Code(_INFO, "how many processes the system starts"),
     POLICY_UNUSED: Code(_WARNING, "a policy is declared and never used"),
     AUTO_SHUTDOWN_RESTARTED: Code(_WARNING, "a supervisor that shuts itself down is restarted at once"),
+    HOT_WITHOUT_STANDBYS: Code(_WARNING, "hot is asked for, and there are no standbys"),
+    STANDBYS_WITHOUT_HOT: Code(_WARNING, "standbys are kept, and hot is not on the ladder"),
+    RULE_OFF_LADDER: Code(_WARNING, "a rule takes a rung that is not on the ladder"),
+    RULE_UNREACHABLE: Code(_WARNING, "a rule can never be reached"),
+    ACK_UNSAFE: Code(_WARNING, "acknowledged events may be lost"),
+    START_RAISED: Code(_INFO, "a start_timeout is shorter than a recovery may take, and is raised"),
+    PASSWORD_IN_FILE: Code(_WARNING, "a password stands in the topology"),
+    STANDBY_SAME_NODE: Code(_WARNING, "standbys may run on their primary's node"),
+    SPARES_FOR_STANDBYS: Code(_INFO, "fewer spares than workers with standbys"),
+    RECOVERY_UNUSED: Code(_WARNING, "a policy's recovery has no effect on a supervisor"),
+    LEASE_UNDER_HEARTBEAT: Code(_WARNING, "a lease ends before missed beats are seen"),
+    RTO_UNDER_LEASE: Code(_INFO, "rto is shorter than the wait for a lost node's lease"),
+    STEPS_TOO_LONG: Code(_WARNING, "validation steps may take longer than their checklist has"),
+    CHECKPOINT_STALE: Code(_WARNING, "checkpoints go stale before the next one is taken"),
+    STANDBYS_WITHOUT_LEASE: Code(_WARNING, "standbys without a lease: two could act"),
+    LEASES_ON_ONE_NODE: Code(_WARNING, "leases in a file do not hold on other nodes"),
 }

@@ -1,7 +1,6 @@
 """From the topology as written to what processes are sent."""
 
 import hashlib
-import json
 
 import msgspec
 
@@ -23,11 +22,20 @@ from supervisors.spec.compiled import (
     encode,
 )
 from supervisors.spec.findings import yaml_path
+from supervisors.spec.recovery_compile import compile_recovery, json_bytes, start_limit
 from supervisors.spec.resolve import Resolution, ResolvedSupervisor, ResolvedWorker, resolve
 from supervisors.spec.rules import combination_problems
 from supervisors.spec.settings import BackoffSettings, HeartbeatSettings, Placement
 from supervisors.spec.topology import Config, Topology
-from supervisors.tree.model import Backoff, ChildSpec, ChildType, OnSupervisorCrash, SupervisorFlags, SupervisorSpec
+from supervisors.tree.model import (
+    Backoff,
+    Budget,
+    ChildSpec,
+    ChildType,
+    OnSupervisorCrash,
+    SupervisorFlags,
+    SupervisorSpec,
+)
 
 
 def compile_topology(topology: Topology) -> CompiledTopology:
@@ -56,6 +64,7 @@ def compile_resolved(topology: Topology, resolution: Resolution) -> CompiledTopo
             metrics=msgspec.convert(topology.metrics.model_dump(), MetricsSpec),
             logs=msgspec.convert(topology.logs.model_dump(), LogsSpec),
             trail=msgspec.convert(topology.trail.model_dump(), TrailSpec),
+            state=topology.state,
         ),
         root=_child(root, topology.system),
         supervisors={part.path: part for part in map(_part, root.walk())},
@@ -71,6 +80,7 @@ def _part(node: ResolvedSupervisor) -> SupervisorPart:
         period=options.period,
         auto_shutdown=options.auto_shutdown,
         max_children=node.node.max_children,
+        budgets=tuple(Budget(budget.kinds, budget.intensity, budget.period) for budget in options.budgets),
     )
     children = tuple(_child(c, id_of(c.path)) for c in node.children)
     if node.template is not None:
@@ -89,19 +99,21 @@ def _part(node: ResolvedSupervisor) -> SupervisorPart:
 
 def _child(node: ResolvedWorker | ResolvedSupervisor, child_id: str) -> ChildSpec:
     settings = node.settings
+    recovers = isinstance(node, ResolvedWorker) and node.settings.recovery is not None
     return ChildSpec(
         id=child_id,
         restart=settings.restart,
         shutdown=settings.shutdown,
         type=ChildType.SUPERVISOR if isinstance(node, ResolvedSupervisor) else ChildType.WORKER,
         significant=getattr(node.node, "significant", False) is True,
-        start_timeout=settings.start_timeout,
+        start_timeout=start_limit(node.settings) if isinstance(node, ResolvedWorker) else settings.start_timeout,
         ready_timeout=settings.ready_timeout,
         backoff=_backoff(settings.backoff),
         max_consecutive=settings.max_consecutive,
         on_crash=node.options.on_supervisor_crash
         if isinstance(node, ResolvedSupervisor)
         else OnSupervisorCrash.TERMINATE,
+        concurrent=recovers,
     )
 
 
@@ -114,6 +126,7 @@ def _worker(node: ResolvedWorker) -> WorkerSpec:
         heartbeat=_heartbeat(node.settings.heartbeat),
         start_timeout=node.settings.start_timeout,
         ready_timeout=node.settings.ready_timeout,
+        recovery=compile_recovery(node.settings.recovery),
     )
 
 
@@ -123,7 +136,7 @@ def config_json(config: Config) -> bytes:
     Raises:
         ValueError: it holds a number JSON cannot carry (``.inf``, ``.nan``).
     """
-    return json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+    return json_bytes(config)
 
 
 def _initial(initial: int | tuple[Config, ...]) -> tuple[bytes, ...]:

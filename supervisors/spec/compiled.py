@@ -58,6 +58,11 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     ready_timeout: float | None = None
     recovery: RecoverySpec | None = None
 
+    @property
+    def standbys(self) -> int:
+        """Standbys kept for it."""
+        return self.recovery.standbys if self.recovery is not None else 0
+
     def instance(self, child_id: str, overrides: bytes = b"{}") -> "WorkerSpec":
         """From a template: the spec of the dynamic child ``child_id``.
 
@@ -166,8 +171,11 @@ class CompiledTopology(msgspec.Struct, frozen=True):
 
     @property
     def processes(self) -> int:
-        """Processes at boot: workers, initial dynamic children, supervisors (the root too) and spares."""
-        below = sum(len(part.workers) + len(part.initial) for part in self.supervisors.values())
+        """Processes at boot: workers, initial dynamic children, their standbys, supervisors (root too), spares."""
+        below = 0
+        for part in self.supervisors.values():
+            below += sum(1 + worker.standbys for worker in part.workers.values())
+            below += len(part.initial) * (1 + part.template.standbys if part.template is not None else 1)
         return below + len(self.supervisors) + self.system.spares
 
 

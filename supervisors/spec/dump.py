@@ -12,5 +12,5 @@ def dump_topology(topology: Topology) -> str:
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
     out = io.StringIO()
-    writer.dump(topology.model_dump(mode="json", exclude_unset=True), out)
+    writer.dump(topology.model_dump(mode="json", exclude_unset=True, by_alias=True), out)
     return out.getvalue()

@@ -21,9 +21,28 @@ _SAME: dict[int, tuple[str, ...]] = {
     codes.SIGNIFICANT_PERMANENT: ("restart", *_SETTINGS_KEYS),
     codes.BACKOFF_ORDER: ("backoff", "base", "cap", *_SETTINGS_KEYS),
     codes.HANG_TOO_SOON: ("heartbeat", "interval", "missed", "hang_after", *_SETTINGS_KEYS),
+    codes.BUDGET_OVERLAP: ("budgets",),
+    codes.LADDER_ORDER: ("recovery", "ladder", *_SETTINGS_KEYS),
+    codes.RULE_FIELD: ("rules",),
+    codes.RULE_LACKS: ("recovery", "rules", "classes", "approval", "market_hours", "rto", *_SETTINGS_KEYS),
+    codes.ACK_WITHOUT_STANDBY: ("recovery", "standbys", "ack", "journal", *_SETTINGS_KEYS),
+    codes.LEASE_TIMING: ("recovery", "lease", "renew", "expire", "margin", *_SETTINGS_KEYS),
+    codes.RAMP_STEPS: ("recovery", "ramp", *_SETTINGS_KEYS),
+    codes.STEP_WORKER: ("recovery", *_SETTINGS_KEYS),
+    codes.STEP_FALLS_TOO: ("recovery", *_SETTINGS_KEYS),
+    codes.STANDBY_TEMPORARY: ("recovery", "standbys", "restart", *_SETTINGS_KEYS),
+    codes.MARKET_HOURS: ("recovery", "approval", "market_hours", "open", "close", *_SETTINGS_KEYS),
+    codes.STANDBY_NEEDS_APPLY: ("recovery", "standby", *_SETTINGS_KEYS),
 }
+#: rules about lists in which a wrong item changes what the others mean: any fault within the list counts
+_LISTS = {codes.LADDER_ORDER: "ladder", codes.RAMP_STEPS: "ramp", codes.BUDGET_OVERLAP: "budgets"}
+#: rules that look for another child, which may be the one that was left out as a whole
+_SEEKERS = (codes.UNKNOWN_PEER, codes.STEP_WORKER)
 #: the same, for keys of the supervisor above
-_ABOVE: dict[int, tuple[str, ...]] = {codes.SIGNIFICANT_NEVER: ("auto_shutdown",)}
+_ABOVE: dict[int, tuple[str, ...]] = {
+    codes.SIGNIFICANT_NEVER: ("auto_shutdown",),
+    codes.STEP_FALLS_TOO: ("strategy",),
+}
 
 
 def is_echo(problem: Problem, faults: Sequence[Problem]) -> bool:
@@ -38,7 +57,7 @@ def owner_of(loc: Loc) -> Loc:
     for index, part in enumerate(loc):
         after_children = index > 0 and loc[index - 1] == "children" and isinstance(part, int)
         is_section = index == 0 and part in ("tree", "spares")
-        if part == "config":
+        if part in ("config", "args"):
             break
         in_template = part == "template" and index + 1 < len(loc)
         if after_children or is_section or in_template or (index == 1 and loc[0] == "policies"):
@@ -51,12 +70,13 @@ def _follows(problem: Problem, owner: Loc, fault: Problem) -> bool:
     if problem.code == codes.UNKNOWN_POLICY:
         # the policy is there, but wrong as a whole
         return fault.loc[:1] == ("policies",) and len(fault.loc) == 2 and repr(fault.loc[1]) in problem.message
-    if problem.code == codes.UNKNOWN_PEER:
-        # a child that was left out as a whole may be the one meant
-        return "children" in fault.loc and isinstance(fault.loc[-1], int) and fault.code == codes.WRONG_TYPE
+    if problem.code in _SEEKERS and _is_lost_child(fault):
+        return True
     if problem.severity is not Severity.ERROR:
         # advice reckons with whole subtrees: it waits until they are right
         return in_common or problem.code == codes.PROCESS_COUNT or fault.loc[: len(owner)] == owner
+    if problem.code in _LISTS and _LISTS[problem.code] in fault.loc and (in_common or owner_of(fault.loc) == owner):
+        return True
     same, above = _SAME.get(problem.code, ()), _ABOVE.get(problem.code, ())
     if in_common:
         return _names_one_of(fault, (*same, *above))
@@ -65,6 +85,11 @@ def _follows(problem: Problem, owner: Loc, fault: Problem) -> bool:
         return _names_one_of(fault, same)
     parent = owner[:-1] if owner[-1:] == ("template",) else owner[:-2]
     return place == parent and _names_one_of(fault, above)
+
+
+def _is_lost_child(fault: Problem) -> bool:
+    is_child = len(fault.loc) > 1 and fault.loc[-2] == "children" and isinstance(fault.loc[-1], int)
+    return is_child and fault.code == codes.WRONG_TYPE
 
 
 def _names_one_of(fault: Problem, keys: tuple[str, ...]) -> bool:

@@ -1,5 +1,6 @@
 """Field types the topology's models share: ids, paths, shutdown times, sizes, import strings."""
 
+import functools
 import ipaddress
 import re
 from math import inf
@@ -23,7 +24,15 @@ _IMPORT = re.compile(IMPORT_PATTERN, re.ASCII)
 class SpecModel(BaseModel):
     """Base of all topology models: unchangeable, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, serialize_by_alias=True
+    )
+
+
+@functools.cache
+def names_by_key(model: type[BaseModel]) -> dict[str, str]:
+    """Fields of ``model`` by the keys they are written with: an alias where Python cannot have the key as a name."""
+    return {field.alias or name: name for name, field in model.model_fields.items()}
 
 
 def _limit(value: object) -> float:

@@ -8,11 +8,11 @@ from supervisors.core import paths
 from supervisors.core.paths import ROOT, TreePath
 from supervisors.spec import codes
 from supervisors.spec.findings import Loc, Problem, did_you_mean
-from supervisors.spec.settings import ChildSettings, Policy, SupervisorOptions, SupervisorSettings
+from supervisors.spec.settings import ChildSettings, Policy, SupervisorOptions, SupervisorSettings, WorkerSettings
 from supervisors.spec.topology import Root, Supervisor, Template, Topology, Worker
 from supervisors.tree.model import Strategy
 
-_CHILD_KEYS = frozenset(ChildSettings.model_fields)
+_WORKER_KEYS = frozenset(WorkerSettings.model_fields)
 _SUPERVISOR_KEYS = frozenset(SupervisorSettings.model_fields)
 
 
@@ -23,7 +23,7 @@ class ResolvedWorker:
     path: TreePath
     loc: Loc
     node: Worker | Template
-    settings: ChildSettings
+    settings: WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class _Resolver:
     _plain: dict[tuple[type[ChildSettings], str | None], ChildSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._child_defaults = _written(self.topology.defaults.child, _CHILD_KEYS)
+        self._child_defaults = _written(self.topology.defaults.child, _WORKER_KEYS)
         self._supervisor_defaults = _written(self.topology.defaults.supervisor, _SUPERVISOR_KEYS)
         for name in self.topology.policies:
             self._policies[name] = self._policy(name)
@@ -129,7 +129,7 @@ class _Resolver:
             seen.append(parent)
         merged: Written = {}
         for policy in reversed(chain):
-            merged = _merge(merged, _written(policy, _CHILD_KEYS))
+            merged = _merge(merged, _written(policy, _WORKER_KEYS))
         return merged
 
     def _unknown(self, name: str, loc: Loc, path: str) -> Problem:
@@ -165,7 +165,7 @@ class _Resolver:
         return ResolvedSupervisor(path, loc, node, options, settings, tuple(children), template)
 
     def _worker(self, path: TreePath, loc: Loc, node: Worker | Template) -> ResolvedWorker:
-        settings = self._settings(ChildSettings, path, loc, node.policy, _written(node, _CHILD_KEYS))
+        settings = self._settings(WorkerSettings, path, loc, node.policy, _written(node, _WORKER_KEYS))
         return ResolvedWorker(path, loc, node, settings)
 
     def _settings(self, kind: type[_S], path: TreePath, loc: Loc, policy: str | None, written: Written) -> _S:
@@ -174,8 +174,13 @@ class _Resolver:
             policy = None
         known = self._plain.get((kind, policy))
         if written or not isinstance(known, kind):
-            base = self._supervisor_defaults if issubclass(kind, SupervisorSettings) else self._child_defaults
-            known = kind.model_validate(_merge(_merge(base, self._policies.get(policy or "", {})), written))
+            above = self._policies.get(policy or "", {})
+            base = self._child_defaults
+            if issubclass(kind, SupervisorSettings):
+                base = self._supervisor_defaults
+                # a policy may serve workers and supervisors alike; recovery is for workers
+                above = {key: value for key, value in above.items() if key in kind.model_fields}
+            known = kind.model_validate(_merge(_merge(base, above), written))
         if not written:
             self._plain[(kind, policy)] = known
         return known
@@ -183,13 +188,18 @@ class _Resolver:
 
 def _written(model: ChildSettings, keys: frozenset[str]) -> Written:
     """The settings that were written down, nested ones as dicts of what was written in them."""
-    return model.model_dump(exclude_unset=True, include=set(keys & model.model_fields_set))
+    return model.model_dump(exclude_unset=True, by_alias=True, include=set(keys & model.model_fields_set))
 
 
 def _merge(base: Written, over: Written) -> Written:
     merged = dict(base)
     for key, value in over.items():
-        old = merged.get(key)
-        # heartbeat and backoff merge key by key; everything else is replaced
-        merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = _over(merged.get(key), value)
     return merged
+
+
+def _over(old: object, value: object) -> object:
+    # heartbeat, backoff and recovery merge key by key, at each level; lists and everything else are replaced
+    if isinstance(old, dict) and isinstance(value, dict):
+        return _merge(old, value)
+    return value

@@ -6,6 +6,7 @@ from supervisors.core.durations import format_duration
 from supervisors.core.paths import id_of
 from supervisors.spec import codes
 from supervisors.spec.findings import Loc, Problem, did_you_mean
+from supervisors.spec.recovery_rules import recovery_errors
 from supervisors.spec.resolve import Resolution, ResolvedSupervisor, ResolvedWorker
 from supervisors.spec.settings import ChildSettings
 from supervisors.spec.topology import Config, Root, Topology
@@ -26,7 +27,7 @@ def combination_problems(topology: Topology, resolution: Resolution) -> list[Pro
         problems += _significance(node)
         problems += _peers(node, known)
         problems += _configs(node)
-    return problems
+    return problems + recovery_errors(topology, resolution)
 
 
 def _all_paths(root: ResolvedSupervisor) -> set[str]:
@@ -133,14 +134,25 @@ def _peers(node: ResolvedSupervisor, known: set[str]) -> Iterator[Problem]:
             if peer not in known:
                 fix = did_you_mean(peer, known)
                 yield Problem(codes.UNKNOWN_PEER, loc, f"there is no {peer} in the tree", fix, member.path)
-            elif peer == member.path and member.node is not node.node.template:
+            elif peer == member.path and member.node is not node.node.template and not _has_standbys(member):
                 yield Problem(codes.UNKNOWN_PEER, loc, "a child cannot avoid itself", "name another path", member.path)
+
+
+def _has_standbys(member: ResolvedWorker | ResolvedSupervisor) -> bool:
+    """Then its own path says that they are not to share a node with it."""
+    if isinstance(member, ResolvedSupervisor) or member.settings.recovery is None:
+        return False
+    return member.settings.recovery.standbys > 0
 
 
 def _configs(node: ResolvedSupervisor) -> Iterator[Problem]:
     for worker in node.workers:
         for loc in _not_json(worker.node.config, (*worker.loc, "config")):
             yield Problem(codes.NOT_JSON, loc, _CANNOT, _FIX, worker.path)
+        recovery = worker.settings.recovery
+        for index, step in enumerate(recovery.checks if recovery is not None else ()):
+            for loc in _not_json(dict(step.args), (*worker.loc, "recovery", "validate", index, "args")):
+                yield Problem(codes.NOT_JSON, loc, _CANNOT, _FIX, worker.path)
     initial = node.node.initial
     overrides: tuple[Config, ...] = () if isinstance(initial, int) else initial
     for index, config in enumerate(overrides):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from supervisors.spec.enums import DeathWatch, LogLevel, Transport
 from supervisors.spec.fields import Address, Flag, Size, SpecModel, WholeNumber
-from supervisors.spec.settings import ChildSettings, SupervisorSettings
+from supervisors.spec.settings import SupervisorSettings, WorkerSettings
 
 Port = Annotated[WholeNumber, Field(ge=0, le=65535)]
 
@@ -59,7 +59,7 @@ class Trail(SpecModel):
 class Defaults(SpecModel):
     """Settings for all children that do not say otherwise."""
 
-    child: ChildSettings = ChildSettings()
+    child: WorkerSettings = WorkerSettings()
     """For every worker."""
     supervisor: SupervisorSettings = SupervisorSettings()
     """For every supervisor below the root; the root's stand at ``tree``."""

@@ -9,7 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from supervisors.core.durations import Duration
+from supervisors.core.reasons import ExitKind
 from supervisors.spec.fields import ChildId, Flag, PathText, Period, ShutdownTime, SpecModel, TimeLimit, WholeNumber
+from supervisors.spec.recovery import BudgetSettings, RecoverySettings
 from supervisors.tree.model import INFINITY, AutoShutdown, OnSupervisorCrash, Restart, Strategy
 
 #: least heartbeat interval: below it the beats themselves cost more than a percent of a core (design §6)
@@ -81,7 +83,14 @@ class ChildSettings(SpecModel):
     up, even if its window never fills. Default 10: with the default backoff 51 s of trying. null: no such limit."""
 
 
-class Policy(ChildSettings):
+class WorkerSettings(ChildSettings):
+    """Settings a worker, a template, a policy or ``defaults.child`` may give."""
+
+    recovery: RecoverySettings | None = None
+    """How it is brought back when it fails. Default null: a plain restart, with nothing kept."""
+
+
+class Policy(WorkerSettings):
     """A named set of settings, taken with ``policy: name``."""
 
     extends: str | None = None
@@ -97,6 +106,11 @@ class SupervisorOptions(SpecModel):
     """Restarts allowed within ``period``; one more and the supervisor gives up. Default 3 (SUP-3)."""
     period: Period = 5
     """The window of ``intensity``, in whole seconds. Default 5s (SUP-3)."""
+    budgets: tuple[BudgetSettings, ...] = (
+        BudgetSettings(kinds=(ExitKind.NODE_LOST, ExitKind.UNAVAILABLE), intensity=10, period=60),
+    )
+    """Windows of their own for some kinds of exit (SUP-10). Default one: 10 restarts for a lost or unreachable node
+    in 60 s, which is not the child's fault. ``[]``: ``intensity`` counts all."""
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
     """Whether the end of significant children ends the supervisor. Default never (OTP)."""
     on_supervisor_crash: OnSupervisorCrash = OnSupervisorCrash.ADOPT

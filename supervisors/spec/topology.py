@@ -9,20 +9,21 @@ from pydantic import Discriminator, Field, JsonValue, Tag
 from supervisors.spec.fields import ChildId, Flag, ImportString, Period, ShutdownTime, SpecModel, TimeLimit, WholeNumber
 from supervisors.spec.sections import Defaults, Logs, Metrics, Plane, Trail
 from supervisors.spec.settings import (
-    ChildSettings,
     HeartbeatSettings,
     Member,
     Placement,
     Policy,
     SupervisorOptions,
     SupervisorSettings,
+    WorkerSettings,
 )
+from supervisors.spec.state import FILE, StateAddress
 from supervisors.tree.model import INFINITY
 
 Config = dict[str, JsonValue]
 
 
-class Worker(Member, ChildSettings):
+class Worker(Member, WorkerSettings):
     """A child that does work: an actor class and its config."""
 
     actor: ImportString
@@ -31,7 +32,7 @@ class Worker(Member, ChildSettings):
     """Config of the actor: fields of its ``Config`` model, or keyword arguments of a plain class. Default none."""
 
 
-class Template(ChildSettings):
+class Template(WorkerSettings):
     """What every child of a ``simple_one_for_one`` supervisor is made from."""
 
     actor: ImportString
@@ -119,6 +120,9 @@ class Topology(SpecModel):
     """Log files."""
     trail: Trail = Trail()
     """The event record."""
+    state: StateAddress = FILE
+    """Where leases are kept: file, or a ``postgresql://`` address. Default file: in the data directory of the
+    launching node, with nothing to install."""
     tree: Root
     """The supervisor at the top."""
 

@@ -13,8 +13,9 @@ from pydantic_core import ErrorDetails
 
 from supervisors.spec import codes
 from supervisors.spec.document import Document, Place
+from supervisors.spec.fields import names_by_key
 from supervisors.spec.findings import Loc, Problem, did_you_mean
-from supervisors.spec.settings import ChildSettings, Member
+from supervisors.spec.settings import Member, SupervisorSettings, WorkerSettings
 from supervisors.spec.topology import SUPERVISOR_KEYS, Root, Supervisor, Template, Topology, Worker
 
 #: each round leaves out at least one value; what is left after this many is not worth more findings
@@ -27,6 +28,10 @@ _CUSTOM = {
     "id": (codes.BAD_ID, "use letters, digits, _ . - and begin with a letter or digit (63 characters at most)"),
     "path": (codes.BAD_PATH, "write a path such as /cell/md"),
     "import_string": (codes.BAD_IMPORT_STRING, "write module:Class, such as actors.venue.feed:SimulatedFeed"),
+    "state": (codes.BAD_STATE, "write file, or postgresql://user@host:5432/database"),
+    "time_of_day": (codes.BAD_TIME_OF_DAY, 'write a quoted time from "00:00" to "24:00", such as "09:30"'),
+    "timezone": (codes.BAD_TIME_ZONE, "write a name of the tz database, such as America/New_York or UTC"),
+    "method": (codes.BAD_VALUE, "write the name of a method, without a leading _"),
     "address": (codes.BAD_ADDRESS, "write an IP address such as 127.0.0.1, or 0.0.0.0 for all interfaces"),
 }
 _WANTED = {
@@ -60,13 +65,17 @@ def validate(document: Document) -> tuple[Topology | None, list[Problem]]:
             found = [p for detail in error.errors(include_url=False) if (p := _problem(document.root, detail))]
         if not found:
             break
-        # a required value that was left out for being wrong is not missing as well
-        problems += [p for p in found if p.missing_loc not in gone]
+        # a required value that was left out for being wrong is not missing as well, nor is a list it stood in empty
+        problems += [p for p in found if p.missing_loc not in gone and not _is_emptied(document.root.get(*p.loc))]
         gone.update(p.loc for p in found)
         # deepest first, so that a place is there as long as something is to be taken from it
         for problem in sorted(found, key=lambda p: len(p.loc), reverse=True):
             _leave_out(document, problem)
     return None, problems
+
+
+def _is_emptied(place: Place | None) -> bool:
+    return place is not None and place.is_list and not place.items and bool(place.lost)
 
 
 #: put where a child has no valid name or class: without them all below the child would go unchecked
@@ -126,8 +135,13 @@ def _problem(root: Place, detail: ErrorDetails) -> Problem | None:
         fix = "put it in quotes" if kind == "string_type" and _is_plain(place) else f"write {wanted}"
         return Problem(codes.WRONG_TYPE, loc, f"{name} must be {wanted}, not {_found(place)}", fix)
     if kind == "finite_number":
-        code = codes.NOT_JSON if "config" in loc or "initial" in loc else codes.OUT_OF_RANGE
+        code = codes.NOT_JSON if {"config", "initial", "args"} & set(loc) else codes.OUT_OF_RANGE
         return Problem(code, loc, f"{name} must be a finite number", "write a number, or text in a config")
+    if kind == "too_short" and place is not None and place.items:
+        # items are there, but pydantic counts the valid ones: what is wrong with them is told already
+        return None
+    if kind == "too_short":
+        return Problem(codes.OUT_OF_RANGE, loc, f"{name} is empty", "list one or more, or leave the key out")
     if kind.startswith(("greater_than", "less_than")):
         message = detail["msg"].replace("Input should be", f"{name} must be")
         return Problem(codes.OUT_OF_RANGE, loc, message, "choose a value in range")
@@ -153,10 +167,14 @@ def _unknown_key(raw: tuple[int | str, ...], loc: Loc) -> Problem:
         message = f"a child with actor is a worker: it cannot have {key}"
         fix = f"remove {key}, or remove actor to make it a supervisor"
         return Problem(codes.ACTOR_WITH_CHILDREN, loc, message, fix, on_key=True)
-    if model is Root and key in {**ChildSettings.model_fields, **Member.model_fields}:
+    if model is Root and key in {**WorkerSettings.model_fields, **Member.model_fields}:
         message = f"the root cannot have {key}: nothing supervises it"
         return Problem(codes.ROOT_KEY, loc, message, f"remove it, or put {key} on a child", on_key=True)
-    known = model.model_fields if model is not None else ()
+    if model is not None and issubclass(model, SupervisorSettings) and key == "recovery":
+        message = "a supervisor cannot have recovery: it is restarted, and its workers are recovered"
+        fix = "give it to its workers, through defaults.child or a policy"
+        return Problem(codes.SUPERVISOR_RECOVERY, loc, message, fix, on_key=True)
+    known = names_by_key(model) if model is not None else ()
     return Problem(codes.UNKNOWN_KEY, loc, f"key {key!r} is not known here", did_you_mean(key, known), on_key=True)
 
 
@@ -191,7 +209,7 @@ def _model_at(raw: tuple[int | str, ...]) -> type[BaseModel] | None:
         if part in _TAGS and index >= 2 and raw[index - 2] == "children":
             kind = _TAGS[str(part)]
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(str(part))
+            field = kind.model_fields.get(names_by_key(kind).get(str(part), ""))
             kind = field.annotation if field is not None else None
         else:
             arguments = typing.get_args(kind)

@@ -26,6 +26,7 @@ from supervisors.tree.messages import (
     Call,
     CancelTimer,
     ChildExited,
+    ChildHeld,
     ChildIgnored,
     ChildReady,
     ChildStarted,
@@ -161,6 +162,9 @@ class Engine:
             case Kind.IGNORED:
                 self._gone(process, SHUTDOWN)
                 self._notify(process, ChildIgnored(process.id, process.incarnation))
+            case Kind.HELD:
+                self._gone(process, SHUTDOWN)
+                self._notify(process, ChildHeld(process.id, process.incarnation, "scripted"))
             case Kind.BOOT:
                 assert isinstance(process, SupervisorProcess)
                 self._queue.append((process, Booted()))
@@ -242,6 +246,8 @@ class Engine:
             self._after(delay, Kind.START_FAILED, process, plan.reason)
         elif plan.outcome is StartOutcome.IGNORE:
             self._after(delay, Kind.IGNORED, process)
+        elif plan.outcome is StartOutcome.HOLD:
+            self._after(delay, Kind.HELD, process)
 
     def _enter(self, process: Process) -> None:
         self._processes[process.path] = process

@@ -69,10 +69,11 @@ class Kind(IntEnum):
     EXIT = 6
     HANG_SEEN = 7
     ROOT_REPLACED = 8
+    HELD = 9
 
 
 #: what a process that was told to stop while it starts does no more
-_OF_STARTING = frozenset({Kind.STARTED, Kind.READY, Kind.START_FAILED, Kind.IGNORED, Kind.BOOT})
+_OF_STARTING = frozenset({Kind.STARTED, Kind.READY, Kind.START_FAILED, Kind.IGNORED, Kind.HELD, Kind.BOOT})
 #: when, tie-break, what, to whom, timer token, exit reason
 Happening = tuple[float, int, Kind, Process, int, ExitReason | None]
 

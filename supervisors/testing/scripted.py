@@ -14,6 +14,7 @@ class StartOutcome(Enum):
     FAIL = "fail"
     IGNORE = "ignore"
     NEVER = "never"
+    HOLD = "hold"
 
 
 @dataclass(slots=True)

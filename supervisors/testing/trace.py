@@ -18,6 +18,9 @@ class TraceKind(StrEnum):
     STARTED = "started"  #: start returned; has still to say it is ready
     READY = "ready"  #: up
     IGNORED = "ignored"  #: start answered ``ignore``
+    HELD = "held"  #: start was not carried out: a person has to agree first
+    RELEASED = "released"
+    REJECTED = "rejected"
     START_FAILED = "start_failed"
     EXITED = "exited"  #: its supervisor saw it end by itself
     EXITED_UNSEEN = "exited_unseen"  #: it ended while its supervisor was down or hung
@@ -63,6 +66,9 @@ KIND_OF_NOTE: dict[NoteKind, TraceKind] = {
     NoteKind.CHILD_STARTED: TraceKind.STARTED,
     NoteKind.CHILD_READY: TraceKind.READY,
     NoteKind.CHILD_IGNORED: TraceKind.IGNORED,
+    NoteKind.CHILD_HELD: TraceKind.HELD,
+    NoteKind.HOLD_RELEASED: TraceKind.RELEASED,
+    NoteKind.HOLD_REJECTED: TraceKind.REJECTED,
     NoteKind.CHILD_START_FAILED: TraceKind.START_FAILED,
     NoteKind.CHILD_EXITED: TraceKind.EXITED,
     NoteKind.CHILD_STOPPING: TraceKind.STOPPING,

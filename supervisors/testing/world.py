@@ -14,7 +14,7 @@ What happens to a child is said first and happens when time is let run: ``exit_c
 from collections.abc import Callable, Mapping
 from math import inf
 
-from supervisors.core.paths import ROOT, TreePath
+from supervisors.core.paths import ROOT, TreePath, id_of, parent_of
 from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason, crash
 from supervisors.testing.clock import PLACES
 from supervisors.testing.engine import Engine, Sink, WorldStuck
@@ -22,7 +22,7 @@ from supervisors.testing.processes import Kind, Process, SupervisorProcess
 from supervisors.testing.scripted import ScriptedChild, StartOutcome
 from supervisors.testing.trace import TraceEvent, TraceKind
 from supervisors.tree.machine import SupervisorMachine
-from supervisors.tree.messages import AdminCalled, ChildInfo, Reply, ShutdownOrdered
+from supervisors.tree.messages import AdminCalled, ChildInfo, HoldRejected, HoldReleased, Reply, ShutdownOrdered
 from supervisors.tree.model import OnSupervisorCrash, SupervisorSpec
 
 __all__ = ["World", "WorldStuck"]
@@ -193,6 +193,26 @@ class World(Engine):
     def never_start(self, path: TreePath, times: float = inf) -> None:
         """The next ``times`` starts at ``path`` do not return; only ``start_timeout`` ends them."""
         self.script(path).plan_starts(StartOutcome.NEVER, times)
+
+    def hold_starts(self, path: TreePath, times: float = inf) -> None:
+        """The next ``times`` starts of the worker at ``path`` are held until ``release`` or ``reject``."""
+        self.script(path).plan_starts(StartOutcome.HOLD, times)
+
+    def release(self, path: TreePath) -> bool:
+        """A person lets the held child at ``path`` start. False when its supervisor does not run."""
+        return self._answer_hold(path, HoldReleased(id_of(path)))
+
+    def reject(self, path: TreePath) -> bool:
+        """A person refuses to let the held child at ``path`` start. False when its supervisor does not run."""
+        return self._answer_hold(path, HoldRejected(id_of(path)))
+
+    def _answer_hold(self, path: TreePath, answer: HoldReleased | HoldRejected) -> bool:
+        above = self._processes.get(parent_of(path))
+        if not isinstance(above, SupervisorProcess):
+            self._trace(path, TraceKind.SKIPPED, None, 0, (("why", "no supervisor"),))
+            return False
+        self._queue.append((above, answer))
+        return True
 
     def ignore_stop(self, path: TreePath, on: bool = True) -> None:
         """The child at ``path`` does not react to orders to stop: it has to be killed when its time is up."""

@@ -47,12 +47,15 @@ class EventKind(StrEnum):
     FIRST_SIGNAL = "first_signal"  #: data: signal (see ``Signal``), lag_ms (DESIGN.md §6)
     VERDICT = "verdict"  #: data: verdict
     CHILD_EXITED = "child_exited"
-    RESTART_DECIDED = "restart_decided"  #: data: strategy, targets, delay_ms, failures, window
+    RESTART_DECIDED = "restart_decided"  #: data: strategy, targets, delay_ms, failures, window, budget (SUP-10)
     RESTART_SCHEDULED = "restart_scheduled"  #: data: next_at (monotonic seconds; SUP-7)
+    CHILD_HELD = "child_held"  #: no process before a person agrees; data: why (REC-2)
+    HOLD_RELEASED = "hold_released"  #: data: by (an order, where it was one)
+    HOLD_REJECTED = "hold_rejected"  #: data: by (an order, where it was one)
     CHILD_STOPPING = "child_stopping"
     CHILD_STOPPED = "child_stopped"
     CHILD_KILLED = "child_killed"
-    GAVE_UP = "gave_up"  #: data: why = intensity | consecutive | auto_shutdown | start_failed (SUP-3)
+    GAVE_UP = "gave_up"  #: data: why = intensity | budget:<name> | consecutive | auto_shutdown | start_failed (SUP-3)
     ESCALATED = "escalated"
     ADMIN = "admin"  #: data: call, result
     RECOVERED = "recovered"  #: data: detect_ms, decide_ms, start_ms, total_ms, spare

@@ -33,6 +33,58 @@ class PlaneStatus(msgspec.Struct, frozen=True):
     lag: float = 0.0
 
 
+class StandbyStatus(msgspec.Struct, frozen=True):
+    """One standby of a child.
+
+    Attributes:
+        pid, node: its process.
+        state: starting, syncing, synced, lagging or failed.
+        lag: seconds behind its primary.
+        applied: sequence of the last event it applied; 0 for a live one.
+        why: a word about the state.
+    """
+
+    pid: int
+    node: str
+    state: str
+    lag: float
+    applied: int = 0
+    why: str = ""
+
+
+class RecoveryStatus(msgspec.Struct, frozen=True):
+    """Where a child's recovery stands (REC-4).
+
+    Attributes:
+        failure: which failure it is about.
+        state: HEALTHY, FAILURE_DETECTED, RECOVERY_IN_PROGRESS, ... in lower case.
+        rung: in hand or last tried.
+        percent: 0-100.
+        step: in hand, or what is waited for.
+        done, left: names of steps.
+        elapsed: seconds since the failure.
+        eta: seconds until it is recovered and at full size, by experience.
+        hold: the id a person answers; empty when nothing is held.
+        size: what it may trade, times the normal size.
+        over_rto: it takes longer than was promised.
+        message: one line.
+    """
+
+    failure: str
+    state: str
+    rung: str
+    percent: float
+    step: str
+    done: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    elapsed: float = 0.0
+    eta: float | None = None
+    hold: str = ""
+    size: float = 1.0
+    over_rto: bool = False
+    message: str = ""
+
+
 class ChildStatus(msgspec.Struct, frozen=True):
     """One child as its supervisor knows it.
 
@@ -53,6 +105,8 @@ class ChildStatus(msgspec.Struct, frozen=True):
         host: name of the Ray actor that carries it.
         metrics: gauges the actor set itself.
         since: when it came into ``state``.
+        standbys: those that stand by for it.
+        recovery: how its last recovery stands; None when there was none.
     """
 
     path: str
@@ -71,6 +125,8 @@ class ChildStatus(msgspec.Struct, frozen=True):
     host: str = ""
     metrics: dict[str, float] = {}
     since: float = 0.0
+    standbys: list[StandbyStatus] = []
+    recovery: RecoveryStatus | None = None
 
 
 class SupervisorStatus(msgspec.Struct, frozen=True):

@@ -1,9 +1,11 @@
 """The orders of OTP's supervisor API: start_child, terminate_child, restart_child, delete_child and the questions."""
 
 from supervisors.tree.child import Child, ChildState
-from supervisors.tree.messages import AdminCalled, Call, ChildCounts, ChildInfo, Reply
-from supervisors.tree.model import ChildSpec, ChildType, Restart, Strategy, check_specs, spec_errors
-from supervisors.tree.starting import start_one
+from supervisors.tree.holding import lived_before, start_with_waiting
+from supervisors.tree.messages import AdminCalled, Call, ChildCounts, ChildInfo, NoteKind, Reply
+from supervisors.tree.model import ChildSpec, ChildType, Strategy, check_specs, spec_errors
+from supervisors.tree.restarting import schedule_retry
+from supervisors.tree.starting import forget_ignored, start_one
 from supervisors.tree.state import Operation, StartFailure, SupervisorState
 from supervisors.tree.stopping import stop_one
 
@@ -85,15 +87,17 @@ def _start_dynamic(state: SupervisorState, event: AdminCalled) -> Operation:
 
 
 def _bring_up(state: SupervisorState, child: Child, ref: str) -> Operation:
-    """A new child joins only when it has a process, or is ignored and neither temporary nor dynamic (OTP)."""
+    """A new child joins only when it has a process, or is ignored and neither temporary nor dynamic (OTP).
+
+    One that is held joins: it will have a process when a person agrees.
+    """
     state.add_child(child)
     failure = yield from start_one(state, child, restart=False)
     if failure is not None:
         state.forget(child)
         state.emit(_failed(ref, failure))
         return
-    if not child.has_process and (child.spec.restart is Restart.TEMPORARY or state.is_simple):
-        state.forget(child)
+    forget_ignored(state, child)
     state.emit(Reply(ref, id=child.id, incarnation=child.incarnation if child.has_process else 0))
 
 
@@ -108,6 +112,8 @@ def _terminate_child(state: SupervisorState, event: AdminCalled) -> Operation:
         state.emit(Reply(event.ref, "simple_one_for_one" if named_template else "not_found", event.id))
         return
     yield from stop_one(state, child)
+    if child.state is ChildState.HELD:
+        state.note(NoteKind.HOLD_REJECTED, child, by=event.call.value)
     state.drop(child)
     state.emit(Reply(event.ref, id=event.id))
 
@@ -118,17 +124,30 @@ def _restart_child(state: SupervisorState, event: AdminCalled) -> Operation:
     if child is None or error:
         state.emit(Reply(event.ref, error, event.id))
         return
-    failure = yield from start_one(state, child, restart=False)
+    was_held = child.state is ChildState.HELD
+    if was_held:
+        state.note(NoteKind.HOLD_RELEASED, child, by=event.call.value)
+    failure = yield from start_with_waiting(state, child, restart=was_held and lived_before(child))
     if failure is not None:
-        child.wanted = False  # it stays as the hand that stopped it left it
-        state.emit(_failed(event.ref, failure))
-        return
+        _not_all_up(state, child, failure, was_held)
+        if failure.id == child.id or failure.interrupted:
+            state.emit(_failed(event.ref, failure))
+            return
     state.emit(Reply(event.ref, id=child.id, incarnation=child.incarnation if child.has_process else 0))
+
+
+def _not_all_up(state: SupervisorState, child: Child, failure: StartFailure, was_held: bool) -> None:
+    if failure.id == child.id and not was_held:
+        child.wanted = False  # it stays as the hand that stopped it left it
+    else:
+        schedule_retry(state, failure)  # a hold that is over, or one that waited for it: as any restart that failed
 
 
 def _delete_child(state: SupervisorState, event: AdminCalled) -> Reply:
     child = state.children.get(event.id)
     error = _not_stopped(state, child)
+    if child is not None and child.state is ChildState.HELD:
+        error = "restarting"
     if child is None or error:
         return Reply(event.ref, error, event.id)
     state.forget(child)
@@ -136,7 +155,10 @@ def _delete_child(state: SupervisorState, event: AdminCalled) -> Reply:
 
 
 def _not_stopped(state: SupervisorState, child: Child | None) -> str:
-    """OTP's word for why a child may be neither restarted nor deleted by hand; empty when it may."""
+    """OTP's word for why a child may be neither restarted nor deleted by hand; empty when it may.
+
+    A held child may be restarted, which releases it.
+    """
     if state.is_simple:
         return "simple_one_for_one"
     if child is None:
@@ -170,6 +192,7 @@ def _change_specs(state: SupervisorState, event: AdminCalled) -> Reply:
         state.children = _merged(state.children, event.specs, state.floor)
     state.flags = flags
     state.window.intensity, state.window.period = flags.intensity, flags.period
+    state.budgets.replace(flags.budgets)
     state.dirty.update(state.children)
     return Reply(event.ref)
 

@@ -5,17 +5,22 @@ from enum import StrEnum
 
 import msgspec
 
+from supervisors.core.reasons import ExitKind
 from supervisors.tree.model import ChildSpec
 
 
 class ChildState(StrEnum):
-    """OTP knows a pid, ``restarting`` and ``undefined``; starting and stopping take time here."""
+    """OTP knows a pid, ``restarting`` and ``undefined``; starting and stopping take time here.
+
+    ``held``: no process, and none is made before a person has agreed.
+    """
 
     UNDEFINED = "undefined"
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
     RESTARTING = "restarting"
+    HELD = "held"
 
 
 @dataclass(slots=True)
@@ -36,6 +41,9 @@ class Child:
         timer: token of the pending backoff timer, 0 when there is none.
         restarts: successful restarts, for people.
         by_hand: added or changed by an order, so that the declared spec is not the one it runs by.
+        waits_for: the held child before it in its group, whose start its own waits for; empty when it waits for none.
+        excused: how many of ``failures`` were charged to a budget (SUP-10).
+        failed_with: why the last restart failed; says what the retry is charged to.
     """
 
     spec: ChildSpec
@@ -51,6 +59,9 @@ class Child:
     timer: int = 0
     restarts: int = 0
     by_hand: bool = False
+    waits_for: str = ""
+    excused: int = 0
+    failed_with: ExitKind | None = None
 
     @property
     def has_process(self) -> bool:
@@ -76,6 +87,8 @@ class ChildRecord(msgspec.Struct, frozen=True):
     restarts: int
     orphans: bool = False
     spec: ChildSpec | None = None
+    waits_for: str = ""
+    excused: int = 0
 
 
 class SupervisorRecord(msgspec.Struct, frozen=True):
@@ -86,12 +99,14 @@ class SupervisorRecord(msgspec.Struct, frozen=True):
         children: one row for each child.
         floor: highest incarnation of any child forgotten so far; a child of the same name goes on above it.
         next_dynamic: number of the next dynamic child's id.
+        budgets: as ``stamps``, for each budget by its name; one nothing was charged to is left out.
     """
 
     stamps: tuple[int, ...]
     children: tuple[ChildRecord, ...]
     floor: int = 0
     next_dynamic: int = 1
+    budgets: dict[str, tuple[int, ...]] = {}
 
 
 def record_of(child: Child, order: int) -> ChildRecord:
@@ -108,4 +123,6 @@ def record_of(child: Child, order: int) -> ChildRecord:
         child.restarts,
         child.orphans,
         child.spec if child.by_hand else None,
+        child.waits_for,
+        child.excused,
     )

@@ -5,7 +5,8 @@ Entry points: ``SupervisorMachine.step(event, now) -> effects`` and, for a repla
 Invariants, in the order a reader meets them:
  1. Events are worked off one at a time in the order they came, as a gen_server works off its mailbox. While an
     operation waits for a child, other events queue; only what the operation waits for overtakes them, and a
-    shutdown, which breaks off starts and goes before all that is queued.
+    shutdown, which breaks off starts and goes before all that is queued. Beside this foreground the starts of
+    ``concurrent`` children run in the background: what concerns them is worked off at once (``overtaking``).
  2. A child has at most one process: ``StartChild`` is emitted only when the machine knows that none is left.
  3. Incarnations of an id only grow, also when the child was forgotten in between; an event of an older one is
     dropped.
@@ -17,24 +18,29 @@ Operations are generators that yield what they wait for, so that the code reads 
 underneath, it reads no clock, draws no random number and does no I/O. Differences from OTP: docs/semantics.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
 from supervisors.core.reasons import ExitReason
 from supervisors.tree.admin import handle_admin
 from supervisors.tree.adopting import restore, take_over
+from supervisors.tree.background import Wait
 from supervisors.tree.child import SupervisorRecord, record_of
+from supervisors.tree.holding import reject, release
 from supervisors.tree.messages import (
     AdminCalled,
     Booted,
     ChildExited,
+    ChildHeld,
     ChildIgnored,
     ChildReady,
     ChildStarted,
     ChildStartFailed,
     Effect,
     Event,
+    HoldRejected,
+    HoldReleased,
     NoteKind,
     ReportStarted,
     ReportStartFailed,
@@ -43,12 +49,13 @@ from supervisors.tree.messages import (
     TimerFired,
 )
 from supervisors.tree.model import SupervisorSpec
+from supervisors.tree.overtaking import overtakes
 from supervisors.tree.restarting import backoff_due, child_exited, retry
 from supervisors.tree.starting import start_children
-from supervisors.tree.state import Operation, SupervisorState, Wait
+from supervisors.tree.state import Operation, SupervisorState
 from supervisors.tree.stopping import stop_all
 
-_CHILD_EVENTS = (ChildStarted, ChildReady, ChildIgnored, ChildStartFailed, ChildExited)
+_CHILD_EVENTS = (ChildStarted, ChildReady, ChildIgnored, ChildStartFailed, ChildHeld, ChildExited)
 
 
 class SupervisorMachine(SupervisorState):
@@ -69,23 +76,35 @@ class SupervisorMachine(SupervisorState):
 
     @property
     def is_busy(self) -> bool:
-        """True while an operation waits for a child."""
+        """True while an operation in the foreground waits for a child."""
         return self._operation is not None
+
+    @property
+    def recovering(self) -> frozenset[str]:
+        """Concurrent children whose start is under way in the background."""
+        return self.background.ids
 
     def step(self, event: Event, now: float) -> list[Effect]:
         """Take one event at ``now`` (monotonic seconds) and return what is to be done, in order."""
         self.begin_step(now)
         if self.ended or self._is_stale(event):
             return self.take_effects()
-        if self._operation is not None and self._lets_through(event):
+        if child_id := self._in_background(event):
+            self.background.advance(child_id, event)
+        elif self._operation is not None and self._lets_through(event):
             self._advance(self._operation, event)
         else:
-            self.mailbox.put(event)
+            self._admit(event)
         self._work_off()
         return self.take_effects()
 
     def resume(
-        self, record: SupervisorRecord, alive: dict[str, int], lost: dict[str, ExitReason], now: float
+        self,
+        record: SupervisorRecord,
+        alive: dict[str, int],
+        lost: dict[str, ExitReason],
+        now: float,
+        held: Collection[str] = (),
     ) -> list[Effect]:
         """Take over from a crashed predecessor instead of booting (SUP-8).
 
@@ -96,13 +115,15 @@ class SupervisorMachine(SupervisorState):
                 record was behind), an older one is killed and its successor started.
             lost: why children that should run do not; a child in neither is started without counting a restart.
             now: monotonic seconds.
+            held: children for which a person's answer is outstanding although the record may not say so: the
+                predecessor ended before it wrote that down. Those recorded as held are held without it.
         """
         self.begin_step(now)
         self.booted = True
-        found = restore(self, record, alive, lost)
+        found = restore(self, record, alive, lost, held)
         self._run(take_over(self, found))
         for event in found.exits:
-            self.mailbox.put(event)
+            self._admit(event)
         self._work_off()
         return self.take_effects()
 
@@ -113,7 +134,7 @@ class SupervisorMachine(SupervisorState):
 
     def head(self) -> SupervisorRecord:
         """The part of ``record`` that is not children: costs no time in proportion to them."""
-        return SupervisorRecord(self.window.stamps, (), self.floor, self.next_dynamic)
+        return SupervisorRecord(self.window.stamps, (), self.floor, self.next_dynamic, self.budgets.stamps)
 
     # ------------------------------------------------------------ the mailbox
 
@@ -130,8 +151,28 @@ class SupervisorMachine(SupervisorState):
             return event.token in self._wait.timers
         return isinstance(event, ShutdownOrdered) and self._wait.interruptible
 
+    def _in_background(self, event: Event) -> str:
+        """The child whose background start waits for this event; empty when none does."""
+        if isinstance(event, _CHILD_EVENTS):
+            return event.id if event.id in self.background else ""
+        return self.background.waits_for(event.token) if isinstance(event, TimerFired) else ""
+
+    def _admit(self, event: Event) -> None:
+        """Work the event off beside a busy foreground if it needs nothing of it; else it waits its turn."""
+        if self._operation is None or not overtakes(self, event):
+            self.mailbox.put(event)
+            return
+        operation = self._handle(event)
+        if operation is not None and next(operation, None) is not None:
+            raise RuntimeError(f"{event} waits in the background")
+
     def _work_off(self) -> None:
-        while self._operation is None and self.mailbox and not self.ended:
+        while not self.ended:
+            if self.posted:
+                self._admit(self.posted.popleft())
+                continue
+            if self._operation is not None or not self.mailbox:
+                break
             event = self.mailbox.take()
             operation = self._handle(event) if event is not None else None
             if operation is not None:
@@ -165,6 +206,11 @@ class SupervisorMachine(SupervisorState):
                 return self._shut_down(reason)
             case AdminCalled():
                 return handle_admin(self, event)
+            case HoldReleased():
+                return release(self, event)
+            case HoldRejected():
+                reject(self, event)
+                return None
             case _:
                 return None  # a start or stop that nobody waits for any more
 

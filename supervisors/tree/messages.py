@@ -48,6 +48,40 @@ class ChildStartFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildHeld:
+    """``start`` is not carried out before a person has agreed (REC-2): no process, and that is no failure.
+
+    Only workers can be held; of a supervisor it counts as a failed start.
+    """
+
+    id: str
+    incarnation: int
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldReleased:
+    """A person agreed: start the held child, then those that wait for it. Void when it is not held (any more).
+
+    ``incarnation``: of the start that was held, so that an answer that was late cannot end a later hold; 0: any.
+    """
+
+    id: str
+    incarnation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRejected:
+    """A person refused: the held child stays down, as one stopped by hand. Void when it is not held (any more).
+
+    ``incarnation``: as in ``HoldReleased``.
+    """
+
+    id: str
+    incarnation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ChildExited:
     """The process is gone for certain."""
 
@@ -118,11 +152,14 @@ Event = (
     | ChildReady
     | ChildIgnored
     | ChildStartFailed
+    | ChildHeld
     | ChildExited
     | TimerFired
     | ShutdownOrdered
     | AdminCalled
     | RetryDue
+    | HoldReleased
+    | HoldRejected
 )
 
 # ---------------------------------------------------------------- effects
@@ -130,7 +167,7 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class StartChild:
-    """Bring up incarnation ``incarnation`` of child ``id``; answer Started, Ignored, StartFailed or Exited.
+    """Bring up incarnation ``incarnation`` of child ``id``; answer Started, Ignored, StartFailed, Held or Exited.
 
     ``adopt``: it is a supervisor that crashed; its children may still run and are to be adopted (SUP-8).
     """
@@ -184,7 +221,10 @@ class CancelTimer:
 
 @dataclass(frozen=True, slots=True)
 class ChildInfo:
-    """A row of which_children: ``state`` is running, restarting, starting, stopping or undefined."""
+    """A row of which_children: ``state`` is running, restarting, starting, stopping, held or undefined.
+
+    In OTP's words ``held`` is ``restarting``: no process, and not left to itself.
+    """
 
     id: str
     state: str
@@ -250,6 +290,9 @@ class NoteKind(StrEnum):
     CHILD_KILLED = "child_killed"
     RESTART_DECIDED = "restart_decided"
     RESTART_SCHEDULED = "restart_scheduled"
+    CHILD_HELD = "child_held"
+    HOLD_RELEASED = "hold_released"
+    HOLD_REJECTED = "hold_rejected"
     GAVE_UP = "gave_up"
     ADOPTED = "supervisor_adopted"
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 
+from supervisors.core.reasons import ExitKind
+
 
 class Strategy(StrEnum):
     """Which siblings share a child's fate (OTP strategies)."""
@@ -44,6 +46,8 @@ class OnSupervisorCrash(StrEnum):
     TERMINATE = "terminate"
 
 
+#: strategies under which a restart touches no sibling
+ALONE = frozenset({Strategy.ONE_FOR_ONE, Strategy.SIMPLE_ONE_FOR_ONE})
 #: ``shutdown`` values beside a number of seconds
 BRUTAL_KILL = 0.0
 INFINITY = inf
@@ -88,6 +92,8 @@ class ChildSpec:
         max_consecutive: restarts in a row, without ``backoff.reset_after`` of health, after which the next failure
             makes the supervisor give up although its intensity window never fills; None: no such cap (OTP).
         on_crash: for a supervisor: what its children meet when it crashes.
+        concurrent: under one_for_one and simple_one_for_one: its restarts keep nobody waiting, so that several
+            children recover at once; without meaning under the group strategies.
     """
 
     id: str
@@ -100,6 +106,27 @@ class ChildSpec:
     backoff: Backoff | None = None
     max_consecutive: int | None = None
     on_crash: OnSupervisorCrash = OnSupervisorCrash.TERMINATE
+    concurrent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A window of its own for restarts of some kinds (SUP-10): a lost node is not the child's fault.
+
+    Attributes:
+        kinds: of exits; a restart because of one of these is counted here and not in the supervisor's window.
+        intensity: restarts allowed within ``period``; one more and the supervisor gives up.
+        period: seconds, whole ones as everywhere.
+    """
+
+    kinds: tuple[ExitKind, ...]
+    intensity: int = 10
+    period: int = 60
+
+    @property
+    def name(self) -> str:
+        """What notes and records call it: its kinds, as ``node_lost+unavailable``."""
+        return "+".join(self.kinds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +139,7 @@ class SupervisorFlags:
         period: seconds; OTP counts whole ones.
         auto_shutdown: see ``AutoShutdown``.
         max_children: cap on dynamic children (Elixir DynamicSupervisor); None: no cap.
+        budgets: windows for restarts of some kinds (SUP-10); a kind is in one of them at most.
     """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
@@ -119,6 +147,7 @@ class SupervisorFlags:
     period: int = 5
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
     max_children: int | None = None
+    budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +176,8 @@ def check_specs(flags: SupervisorFlags, children: tuple[ChildSpec, ...]) -> list
     """What OTP's ``check_childspecs`` would refuse in a supervisor's whole spec (SUP-6); empty when it is valid."""
     if flags.intensity < 0 or flags.period <= 0:
         return ["invalid_intensity: intensity >= 0 and period > 0 are whole numbers"]
+    if errors := _budget_errors(flags.budgets):
+        return errors
     if flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE and len(children) != 1:
         return ["bad_start_spec: simple_one_for_one takes exactly one child spec, the template"]
     seen: set[str] = set()
@@ -155,3 +186,17 @@ def check_specs(flags: SupervisorFlags, children: tuple[ChildSpec, ...]) -> list
             return [f"duplicate_child_name: {child.id}"]
         seen.add(child.id)
     return [f"{child.id}: {error}" for child in children for error in spec_errors(flags, child)]
+
+
+def _budget_errors(budgets: tuple[Budget, ...]) -> list[str]:
+    seen: set[ExitKind] = set()
+    for budget in budgets:
+        if not budget.kinds:
+            return ["invalid_budget: a budget without kinds is never charged"]
+        if budget.intensity < 0 or budget.period <= 0:
+            return [f"invalid_budget: {budget.name}: intensity >= 0 and period > 0 are whole numbers"]
+        for kind in budget.kinds:
+            if kind in seen:
+                return [f"invalid_budget: {kind} is charged to one budget only"]
+            seen.add(kind)
+    return []

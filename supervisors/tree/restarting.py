@@ -1,17 +1,18 @@
-"""What follows a child's exit: restart it alone or with its siblings, now or later, shut down, or give up."""
+"""What follows a child's exit: restart it alone or with its siblings, now or later, shut down, or give up.
+
+A restart is charged to the window its reason belongs to: the supervisor's, or a budget's (SUP-10).
+"""
 
 from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
 from supervisors.tree.child import Child, ChildState
 from supervisors.tree.messages import ChildExited, NoteKind, ReapSubtree, RetryDue
-from supervisors.tree.model import AutoShutdown, ChildType, OnSupervisorCrash, Restart, Strategy
-from supervisors.tree.starting import adopts, start_children, start_one
-from supervisors.tree.state import Operation, SupervisorState
+from supervisors.tree.model import ALONE, AutoShutdown, ChildType, OnSupervisorCrash, Restart, Strategy
+from supervisors.tree.starting import adopts, forget_ignored, start_children, start_one
+from supervisors.tree.state import Operation, StartFailure, SupervisorState
 from supervisors.tree.stopping import stop_all, stop_children
 
 #: seconds of health that end a run of failures where a child has no backoff of its own (SUP-7's default)
 RESET_AFTER = 10.0
-
-_ALONE = (Strategy.ONE_FOR_ONE, Strategy.SIMPLE_ONE_FOR_ONE)
 
 
 def child_exited(state: SupervisorState, event: ChildExited) -> Operation:
@@ -27,9 +28,8 @@ def child_exited(state: SupervisorState, event: ChildExited) -> Operation:
         else:
             state.emit(ReapSubtree(child.id))
     if _proven_healthy(state, child):
-        child.failures = 0
-    restart = child.spec.restart
-    if restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and event.reason.is_abnormal):
+        child.failures = child.excused = 0
+    if is_restarted(child, event.reason):
         yield from _restart(state, child, event.reason, wait=True)
         return
     state.drop(child)
@@ -37,6 +37,23 @@ def child_exited(state: SupervisorState, event: ChildExited) -> Operation:
         state.note(NoteKind.GAVE_UP, child, event.reason, why="auto_shutdown")
         yield from stop_all(state)
         state.end(SHUTDOWN)
+
+
+def is_restarted(child: Child, reason: ExitReason) -> bool:
+    """What its restart type says about this end."""
+    restart = child.spec.restart
+    return restart is Restart.PERMANENT or (restart is Restart.TRANSIENT and reason.is_abnormal)
+
+
+def has_room(state: SupervisorState, child: Child, kind: ExitKind | None) -> bool:
+    """True when one more restart because of ``kind`` would not make the supervisor give up; counts nothing."""
+    budget, window = state.window_for(kind)
+    if not window.has_room(state.now):
+        return False
+    cap = child.spec.max_consecutive
+    healthy = child.state is ChildState.RUNNING and _proven_healthy(state, child)
+    failures = 0 if healthy else child.failures - child.excused
+    return bool(budget) or cap is None or failures < cap
 
 
 def retry(state: SupervisorState, child_id: str) -> Operation:
@@ -60,27 +77,49 @@ def backoff_due(state: SupervisorState, token: int) -> Operation:
         yield from _restart_now(state, child)
 
 
-def schedule_retry(state: SupervisorState, child: Child) -> None:
-    """A restart failed: OTP sends itself a message to try again; with a backoff that message comes later."""
+def start_alone(state: SupervisorState, child: Child, *, restart: bool) -> Operation:
+    """Start one child that shares its fate with none; a failure is tried again."""
+    failure = yield from start_one(state, child, restart=restart)
+    if failure is not None:
+        schedule_retry(state, failure)
+    else:
+        forget_ignored(state, child)
+
+
+def schedule_retry(state: SupervisorState, failure: StartFailure) -> None:
+    """A restart failed: OTP sends itself a message to try again; with a backoff that message comes later.
+
+    Nothing is to be done for a start that was broken off.
+    """
+    if failure.interrupted:
+        return
+    child = state.children[failure.id]
+    child.failed_with = failure.kind
     delay = _delay(state, child, child.failures + 1)
     if delay > 0:
         _schedule(state, child, delay, uncounted=True)
         return
     state.set_state(child, ChildState.RESTARTING)
-    state.mailbox.put(RetryDue(child.id))
+    if state.is_concurrent(child):
+        state.posted.append(RetryDue(child.id))
+    else:
+        state.mailbox.put(RetryDue(child.id))
 
 
 def _restart(state: SupervisorState, child: Child, reason: ExitReason | None, *, wait: bool) -> Operation:
+    kind = reason.kind if reason is not None else child.failed_with
+    budget, window = state.window_for(kind)
     child.failures += 1
-    if not state.window.add(state.now):
-        yield from _give_up(state, "intensity", child, reason)
+    child.excused += 1 if budget else 0
+    if not window.add(state.now):
+        yield from _give_up(state, f"budget:{budget}" if budget else "intensity", child, reason)
         return
     cap = child.spec.max_consecutive
-    if cap is not None and child.failures > cap:
+    if cap is not None and not budget and child.failures - child.excused > cap:
         yield from _give_up(state, "consecutive", child, reason)
         return
     delay = _delay(state, child, child.failures) if wait else 0.0
-    _note_decision(state, child, reason, delay)
+    _note_decision(state, child, reason, delay, kind)
     if delay > 0:
         _schedule(state, child, delay, uncounted=False)
     else:
@@ -89,18 +128,18 @@ def _restart(state: SupervisorState, child: Child, reason: ExitReason | None, *,
 
 def _restart_now(state: SupervisorState, child: Child) -> Operation:
     strategy = _strategy_for(state, child)
-    if strategy in _ALONE:
-        failure = yield from start_one(state, child, restart=True)
-        if failure is not None and not failure.interrupted:
-            schedule_retry(state, child)
-        elif failure is None and child.state is ChildState.UNDEFINED and state.is_simple:
-            state.forget(child)  # ignored on restart: OTP keeps no dynamic child without a process
+    if strategy in ALONE:
+        start = start_alone(state, child, restart=True)
+        if state.is_concurrent(child):
+            state.background.begin(child.id, start)
+        else:
+            yield from start
         return
     ids = _group(state, child, strategy)
     yield from stop_children(state, ids)
     failure = yield from start_children(state, [i for i in ids if i in state.children], restart=True)
-    if failure is not None and not failure.interrupted:
-        schedule_retry(state, state.children[failure.id])
+    if failure is not None:
+        schedule_retry(state, failure)
 
 
 def _give_up(state: SupervisorState, why: str, child: Child, reason: ExitReason | None) -> Operation:
@@ -118,7 +157,12 @@ def _auto_shutdown_due(state: SupervisorState, child: Child) -> bool:
         return False
     if state.flags.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT:
         return True
-    return all(not other.spec.significant or other.state is ChildState.UNDEFINED for other in state.children.values())
+    return not any(other.spec.significant and _is_to_come(other) for other in state.children.values())
+
+
+def _is_to_come(child: Child) -> bool:
+    """It is there, or will be: what waits for a held sibling has not ended."""
+    return child.state is not ChildState.UNDEFINED or bool(child.waits_for)
 
 
 def _strategy_for(state: SupervisorState, child: Child) -> Strategy:
@@ -151,18 +195,23 @@ def _proven_healthy(state: SupervisorState, child: Child) -> bool:
     return state.now - child.up_since >= reset_after
 
 
-def _note_decision(state: SupervisorState, child: Child, reason: ExitReason | None, delay: float) -> None:
+def _note_decision(
+    state: SupervisorState, child: Child, reason: ExitReason | None, delay: float, kind: ExitKind | None
+) -> None:
     strategy = _strategy_for(state, child)
+    budget, window = state.window_for(kind)
+    charged = {"budget": budget} if budget else {}
     state.note(
         NoteKind.RESTART_DECIDED,
         child,
         reason,
         strategy=strategy.value,
         adopt=adopts(child),
-        targets=child.id if strategy in _ALONE else _some(_group(state, child, strategy)),
+        targets=child.id if strategy in ALONE else _some(_group(state, child, strategy)),
         delay_ms=round(delay * 1e3, 3),
         failures=child.failures,
-        window=f"{state.window.count(state.now)}/{state.flags.intensity} in {state.flags.period}s",
+        window=f"{window.count(state.now)}/{window.intensity} in {window.period}s",
+        **charged,
     )
 
 

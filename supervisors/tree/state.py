@@ -1,15 +1,17 @@
 """What one supervisor's machine knows, and the small moves all its operations are made of.
 
 ``SupervisorState`` holds the children, the mailbox and the effects of the step in hand. The operations live in
-``stopping``, ``starting``, ``restarting``, ``adopting`` and ``admin``, each of which uses only those before it;
-``machine`` puts them together.
+``stopping``, ``starting``, ``restarting``, ``holding``, ``adopting`` and ``admin``, each of which uses only those
+before it; ``machine`` puts them together. What runs beside the operation in the foreground is in ``background``.
 """
 
 from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
-from supervisors.core.reasons import ExitReason
+from supervisors.core.reasons import ExitKind, ExitReason
+from supervisors.tree.background import Background, Wait
+from supervisors.tree.budgets import Budgets
 from supervisors.tree.child import Child, ChildState
 from supervisors.tree.intensity import IntensityWindow
 from supervisors.tree.messages import (
@@ -26,25 +28,20 @@ from supervisors.tree.messages import (
     SetTimer,
     ShutdownOrdered,
 )
-from supervisors.tree.model import ChildSpec, Restart, Strategy, SupervisorSpec, check_specs
-
-
-@dataclass(slots=True)
-class Wait:
-    """What a running operation lets through: events of these children, these timers, maybe a shutdown."""
-
-    ids: set[str]
-    timers: set[int]
-    interruptible: bool = False
+from supervisors.tree.model import ALONE, ChildSpec, Restart, Strategy, SupervisorSpec, check_specs
 
 
 @dataclass(frozen=True, slots=True)
 class StartFailure:
-    """A start that did not succeed; ``interrupted`` when a shutdown broke it off."""
+    """A start that did not succeed; ``interrupted`` when a shutdown broke it off.
+
+    ``kind``: what a retry is charged for: of the exit, where the child ended before it was ready.
+    """
 
     id: str
     reason: ExitReason
     interrupted: bool = False
+    kind: ExitKind = ExitKind.INIT_ERROR
 
 
 #: what an operation is: it yields what it waits for and is sent the event that came
@@ -123,6 +120,7 @@ class SupervisorState:
             raise ValueError("; ".join(errors))
         self.flags = spec.flags
         self.window = IntensityWindow(spec.flags.intensity, spec.flags.period)
+        self.budgets = Budgets(spec.flags.budgets)
         self.children: dict[str, Child] = {}
         self.template: ChildSpec | None = None
         if self.is_simple:
@@ -133,8 +131,14 @@ class SupervisorState:
         self.dirty: set[str] = set()
         self.ended = False
         self.booted = False
+        #: every child is being stopped for good: nothing new begins
+        self.closing = False
         self.now = 0.0
         self.mailbox = Mailbox()
+        #: starts of concurrent children, beside the operation in the foreground
+        self.background = Background()
+        #: messages to itself that need not wait for the foreground
+        self.posted: deque[Event] = deque()
         #: pending backoffs: timer to child and whether the restart it brings is yet to be counted
         self.backoffs: dict[int, tuple[str, bool]] = {}
         #: highest incarnation of any child forgotten so far: one of the same name goes on above it
@@ -148,6 +152,19 @@ class SupervisorState:
     def is_simple(self) -> bool:
         """True for simple_one_for_one."""
         return self.flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE
+
+    @property
+    def is_group(self) -> bool:
+        """True when siblings share a child's fate."""
+        return self.flags.strategy not in ALONE
+
+    def is_concurrent(self, child: Child) -> bool:
+        """True when this child's restarts keep nobody waiting."""
+        return child.spec.concurrent and not self.is_group
+
+    def window_for(self, kind: ExitKind | None) -> tuple[str, IntensityWindow]:
+        """The window a restart because of ``kind`` is charged to, and its budget's name; empty: the supervisor's."""
+        return self.budgets.charged_for(kind) or ("", self.window)
 
     # ------------------------------------------------------------ effects
 
@@ -205,12 +222,19 @@ class SupervisorState:
         child.state = state
         self.dirty.add(child.id)
 
+    def hold(self, child: Child, why: str) -> None:
+        """The child has no process, and gets none before a person has agreed."""
+        self.set_state(child, ChildState.HELD)
+        self.note(NoteKind.CHILD_HELD, child, why=why)
+
     def add_child(self, child: Child) -> None:
         """Let a new child join at the end of the start order."""
         self.children[child.id] = child
 
     def forget(self, child: Child) -> None:
         """Remove the child and its spec."""
+        if child.state is ChildState.HELD and not self.closing:
+            self.note(NoteKind.HOLD_REJECTED, child, by="group_restart")  # temporary: not started again
         self.cancel_backoff(child)
         self.reap_orphans(child)
         self.floor = max(self.floor, child.incarnation)
@@ -222,6 +246,7 @@ class SupervisorState:
         self.reap_orphans(child)
         self.set_state(child, ChildState.UNDEFINED)
         child.wanted = False
+        child.waits_for = ""
         if child.spec.restart is Restart.TEMPORARY or self.is_simple:
             self.forget(child)
 

@@ -9,9 +9,22 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from supervisors.core.durations import format_duration
+from supervisors.recovery.policy import AckMode
 from supervisors.spec import Topology, check_file, check_text, codes, compile_topology, dump_topology, parse_topology
 from supervisors.spec.document import Place
+from supervisors.spec.fields import names_by_key
 from supervisors.spec.reader import read_document
+from supervisors.spec.recovery import (
+    ApprovalSettings,
+    BudgetSettings,
+    LeaseSettings,
+    MarketHoursSettings,
+    RampSettings,
+    RampStepSettings,
+    RecoverySettings,
+    RuleSettings,
+    ValidationSettings,
+)
 from supervisors.spec.topology import Root, Supervisor, Template, Worker
 
 _ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,8}", fullmatch=True)
@@ -40,6 +53,60 @@ _settings = {
     ),
     "max_consecutive": st.one_of(st.none(), st.integers(1, 99)),
 }
+_rungs = st.sampled_from(["hot", "warm", "cold", "manual"])
+_rules = st.one_of(
+    st.fixed_dictionaries({"when": st.just("standby_synced"), "then": _rungs}, optional={"max_lag": _times}),
+    st.fixed_dictionaries({"when": st.just("checkpoint_fresh"), "then": _rungs}, optional={"max_age": _seconds}),
+    st.fixed_dictionaries(
+        {
+            "when": st.just("failure_class"),
+            "classes": st.lists(st.sampled_from(["crash", "node", "oom"]), min_size=1, max_size=2),
+            "then": _rungs,
+        }
+    ),
+    st.fixed_dictionaries(
+        {"when": st.sampled_from(["failed_recoveries", "failures_at_once"]), "then": _rungs},
+        optional={"at_least": st.integers(1, 9), "within": _seconds},
+    ),
+    st.fixed_dictionaries({"when": st.just("volatility"), "then": _rungs}, optional={"above": st.floats(0.1, 9)}),
+    st.fixed_dictionaries({"when": st.sampled_from(["always", "corruption_suspected"]), "then": _rungs}),
+)
+_sizes = st.lists(st.integers(0, 99), unique=True, max_size=3).map(sorted)
+_hours = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
+
+
+def _optional(**fields: st.SearchStrategy[object]) -> st.SearchStrategy[dict[str, object]]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+_recovery = st.one_of(
+    st.none(),
+    _optional(
+        ladder=st.sampled_from([["hot", "warm", "cold"], ["hot"], ["warm", "cold"], ["cold"]]),
+        standbys=st.integers(0, 2),
+        standby=st.sampled_from(["auto", "live"]),
+        rto=st.one_of(st.none(), _seconds),
+        rung_timeout=_optional(hot=_seconds, cold=_seconds),
+        rules=st.one_of(st.none(), st.lists(_rules, min_size=1, max_size=4)),
+        checkpoint=_optional(every=_seconds, fresh_for=_seconds, verify_every=st.none()),
+        journal=_optional(ack=st.sampled_from(["auto", "disk", "async"]), segment=st.just("1MiB"), retain=_seconds),
+        lease=st.one_of(st.none(), _optional(renew=st.just("500ms"), on_store_loss=st.just("hold"))),
+        approval=_optional(
+            timeout=_seconds,
+            market_hours=st.one_of(
+                st.none(), _optional(open=_hours, timezone=st.just("UTC"), days=st.just(["mon", "fri"]))
+            ),
+        ),
+        ramp=st.one_of(
+            st.none(),
+            _sizes.map(lambda sizes: {"steps": [*({"size": size / 100, "for": "1m"} for size in sizes), {"size": 1}]}),
+            _optional(after=st.lists(_rungs, min_size=1, max_size=2)),
+        ),
+        validate=st.just([]),
+        keep_failed=st.integers(0, 9),
+    ),
+)
+_worker_settings = {**_settings, "recovery": _recovery}
 _placement = st.fixed_dictionaries(
     {},
     optional={
@@ -55,8 +122,9 @@ _options = {
     "intensity": st.integers(0, 99),
     "period": _seconds,
     "on_supervisor_crash": st.sampled_from(["adopt", "terminate"]),
+    "budgets": st.sampled_from([[], [{"kinds": ["oom", "killed"], "intensity": 2}, {"kinds": ["node_lost"]}]]),
 }
-_workers = st.fixed_dictionaries(_work, optional={**_settings, "config": _configs, "placement": _placement})
+_workers = st.fixed_dictionaries(_work, optional={**_worker_settings, "config": _configs, "placement": _placement})
 _pools = st.fixed_dictionaries(
     {"strategy": st.just("simple_one_for_one"), "template": _workers},
     optional={**_options, "initial": st.one_of(st.integers(0, 9), st.lists(_configs, max_size=2))},
@@ -82,8 +150,9 @@ _documents = st.fixed_dictionaries(
     optional={
         "version": st.just(1),
         "system": _ids,
-        "defaults": st.fixed_dictionaries({}, optional={"child": st.fixed_dictionaries({}, optional=_settings)}),
-        "policies": st.dictionaries(_ids, st.fixed_dictionaries({}, optional=_settings), max_size=2),
+        "defaults": st.fixed_dictionaries({}, optional={"child": st.fixed_dictionaries({}, optional=_worker_settings)}),
+        "policies": st.dictionaries(_ids, st.fixed_dictionaries({}, optional=_worker_settings), max_size=2),
+        "state": st.sampled_from(["file", "postgresql:///x?service=y", "postgresql://u:p@h:1,i:2/d"]),
         "spares": st.integers(0, 9),
         "plane": st.fixed_dictionaries({}, optional={"transport": st.sampled_from(["auto", "ipc", "tcp"])}),
         "logs": st.fixed_dictionaries({}, optional={"rotate": st.sampled_from(["20MB", "1MiB", 5000])}),
@@ -110,7 +179,7 @@ def test_a_valid_topology_survives_being_written_and_read(document: dict[str, ob
 
 
 #: mappings whose keys are the user's own
-_FREE = {"config", "labels", "resources", "initial", "policies"}
+_FREE = {"config", "args", "labels", "resources", "initial", "policies"}
 
 
 def _keys(place: Place) -> list[tuple[tuple[str | int, ...], str, int, int]]:
@@ -165,10 +234,40 @@ def test_no_bytes_make_the_check_raise(data: bytes) -> None:
 
 
 _models = (Topology, Root, Supervisor, Worker, Template)
-_all_keys = sorted(
-    {key for model in _models for key in model.model_fields} | {"child", "interval", "labels", "extends"}
+_sections = (
+    RecoverySettings,
+    RuleSettings,
+    LeaseSettings,
+    ApprovalSettings,
+    MarketHoursSettings,
+    RampSettings,
+    RampStepSettings,
+    ValidationSettings,
+    BudgetSettings,
 )
-_words = st.sampled_from(["a", "a b", "5s", "5x", "infinity", "one_for_one", "simple_one_for_one", "/a", "queue:Queue"])
+_all_keys = sorted(
+    {key for model in (*_models, *_sections) for key in names_by_key(model)}
+    | {"child", "interval", "labels", "extends"}
+)
+_words = st.sampled_from(
+    [
+        "hot",
+        "always",
+        "manual",
+        "09:30",
+        "crash",
+        "both",
+        "a",
+        "a b",
+        "5s",
+        "5x",
+        "infinity",
+        "one_for_one",
+        "simple_one_for_one",
+        "/a",
+        "queue:Queue",
+    ]
+)
 _values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-2, 2), st.floats(), _words),
     lambda inner: st.one_of(
@@ -189,3 +288,31 @@ def test_known_keys_with_any_values_are_told_with_a_place(
     for finding in check_text(out.getvalue()).findings:
         assert finding.line >= 1
         assert finding.column >= 1
+
+
+_one_recovery = st.one_of(
+    _recovery,
+    st.dictionaries(st.sampled_from(_all_keys), _values, max_size=6),
+)
+
+
+@given(_one_recovery, _one_recovery)
+@settings(max_examples=300, deadline=None)
+def test_any_recovery_is_told_with_a_place_or_compiled(child: object, inherited: object) -> None:
+    whole = {
+        "defaults": {"child": {"recovery": inherited}},
+        "tree": {"children": [{"id": "a", "actor": "m:C", "recovery": child}, {"id": "b", "actor": "m:C"}]},
+    }
+    out = io.StringIO()
+    YAML(typ="safe", pure=True).dump(whole, out)
+    report = check_text(out.getvalue(), import_actors=False)
+    assert all(finding.line >= 1 and finding.column >= 1 for finding in report.findings)
+    if report.ok:
+        compiled = parse_topology(out.getvalue(), import_actors=False)[1]
+        part = compiled.supervisors["/"]
+        for spec in part.spec.children:
+            recovery = part.workers[spec.id].recovery
+            assert spec.concurrent == (recovery is not None)
+            if recovery is not None:
+                assert spec.start_timeout >= sum(recovery.rung_timeout[rung] for rung in recovery.ladder)
+                assert recovery.journal.ack is not AckMode.AUTO

@@ -2,10 +2,11 @@
 
 The shell here answers nothing by itself: starts, stops and timers are answered whenever hypothesis chooses, exits and
 orders come in between, and the supervisor itself may crash and be replaced at any point with any of its children left.
+Starts may be held, released and rejected; concurrent children start in the background.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import floor
 
 from hypothesis import settings
@@ -22,6 +23,7 @@ from supervisors.tree.messages import (
     Call,
     CancelTimer,
     ChildExited,
+    ChildHeld,
     ChildIgnored,
     ChildReady,
     ChildStarted,
@@ -29,6 +31,8 @@ from supervisors.tree.messages import (
     Effect,
     Event,
     Exit,
+    HoldRejected,
+    HoldReleased,
     KillChild,
     Note,
     NoteKind,
@@ -42,10 +46,12 @@ from supervisors.tree.messages import (
     TimerFired,
 )
 from supervisors.tree.model import (
+    ALONE,
     BRUTAL_KILL,
     INFINITY,
     AutoShutdown,
     Backoff,
+    Budget,
     ChildSpec,
     ChildType,
     OnSupervisorCrash,
@@ -56,9 +62,10 @@ from supervisors.tree.model import (
 )
 
 REASONS = (NORMAL, SHUTDOWN, crash("boom"), ExitReason(ExitKind.KILLED), ExitReason(ExitKind.ESCALATED))
+BUDGETS = ((), (), (Budget((ExitKind.KILLED,), 1, 5),), (Budget((ExitKind.KILLED, ExitKind.ESCALATED), 2, 3),))
 CALLS = tuple(call for call in Call if call is not Call.CHANGE_SPECS)
 #: the model's answers to a start
-ANSWERS = (*["started"] * 6, "ready", "failed", "ignored", "exited")
+ANSWERS = (*["started"] * 6, "ready", "failed", "ignored", "exited", "held", "held")
 
 
 @st.composite
@@ -77,6 +84,7 @@ def child_specs(draw: DrawFn, child_id: str, flags: SupervisorFlags) -> ChildSpe
         backoff=draw(st.sampled_from((None, Backoff(), Backoff(base=1.0, immediate=0, jitter=0.0)))),
         max_consecutive=draw(st.sampled_from((None, None, 1, 3))),
         on_crash=draw(st.sampled_from(OnSupervisorCrash)),
+        concurrent=draw(st.booleans()),
     )
 
 
@@ -89,6 +97,7 @@ def supervisor_specs(draw: DrawFn) -> SupervisorSpec:
         draw(st.integers(1, 10)),
         draw(st.sampled_from(AutoShutdown)),
         max_children=draw(st.sampled_from((None, 3))),
+        budgets=draw(st.sampled_from(BUDGETS)),
     )
     ids = "t" if flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE else "abcde"[: draw(st.integers(0, 5))]
     return SupervisorSpec(flags, tuple(draw(child_specs(i, flags)) for i in ids))
@@ -102,6 +111,8 @@ class Process:
     incarnation: int
     up: bool = False
     told: bool = False
+    #: its start is over: not before it has said so, where that is asked for
+    ready: bool = False
 
 
 @dataclass
@@ -109,7 +120,17 @@ class Seen:
     """What the shell has been told, for checks over time."""
 
     highest: dict[str, int] = field(default_factory=dict)
-    decided: list[int] = field(default_factory=list)
+    #: restarts decided, by the name of the budget they were charged to
+    decided: dict[str, list[int]] = field(default_factory=dict)
+    #: restarts of a child alone that are allowed and not made yet
+    permits: dict[str, int] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    #: held starts somebody has answered for, as child and incarnation
+    answered_for: set[tuple[str, int]] = field(default_factory=set)
+    #: children some order was to start or stop
+    ordered: set[str] = field(default_factory=set)
+    #: children some order was to start
+    by_hand: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     orphaned: set[str] = field(default_factory=set)
@@ -178,7 +199,11 @@ class TreeMachine(RuleBasedStateMachine):
                 case Exit() | ReportStartFailed():
                     self.end(order)
                 case Note(kind=NoteKind.RESTART_DECIDED):
-                    self.decide()
+                    self.decide(effect)
+                case Note(kind=NoteKind.CHILD_HELD):
+                    self.seen.held.add(effect.id)
+                case Note(kind=NoteKind.HOLD_RELEASED | NoteKind.HOLD_REJECTED):
+                    self.let_go(effect)
                 case _:
                     pass
 
@@ -186,21 +211,52 @@ class TreeMachine(RuleBasedStateMachine):
         assert order.id not in self.processes, "two processes"
         assert order.incarnation > self.seen.highest.get(order.id, 0), "incarnations only grow"
         assert order.adopt or order.id not in self.seen.orphaned, "its old children still run"
+        assert order.id not in self.seen.held, "nobody agreed"
+        if self.machine.flags.strategy not in ALONE and order.id not in self.seen.by_hand and not order.adopt:
+            ids = list(self.machine.children)
+            assert not self.seen.held.intersection(ids[: ids.index(order.id)]), "one before it in its group is held"
+        if order.restart and self.machine.flags.strategy in ALONE:
+            self.seen.permits[order.id] = self.seen.permits.get(order.id, 0) - 1
+            assert self.seen.permits[order.id] >= 0, "a restart nobody decided"
         self.seen.orphaned.discard(order.id)
         self.seen.highest[order.id] = order.incarnation
         self.seen.stops.clear()
         self.processes[order.id] = Process(order.id, order.incarnation)
 
     def note_stop(self, process: Process) -> None:
-        if process.up:
+        if process.ready:
             self.seen.stops.append(process.id)  # not a start that was broken off: that goes before the others
 
-    def decide(self) -> None:
+    def decide(self, note: Note) -> None:
         """Count restarts apart from the machine: never more than the intensity within the period."""
-        self.seen.decided.append(floor(self.now))
         flags = self.machine.flags
-        recent = [stamp for stamp in self.seen.decided if stamp >= floor(self.now) - flags.period]
-        assert len(recent) <= flags.intensity
+        name = str(dict(note.data).get("budget", ""))
+        limit: SupervisorFlags | Budget = flags
+        for budget in flags.budgets:
+            if note.reason is not None:
+                assert (note.reason.kind in budget.kinds) == (name == budget.name)
+            limit = budget if name == budget.name else limit
+        stamps = self.seen.decided.setdefault(name, [])
+        stamps.append(floor(self.now))
+        assert len([stamp for stamp in stamps if stamp >= floor(self.now) - limit.period]) <= limit.intensity
+        self.permit(note.id)
+
+    def permit(self, child_id: str) -> None:
+        self.seen.permits[child_id] = self.seen.permits.get(child_id, 0) + 1
+
+    def let_go(self, note: Note) -> None:
+        """A hold is over: only because somebody asked for it."""
+        assert note.id in self.seen.held
+        self.seen.held.discard(note.id)
+        match dict(note.data).get("by"):
+            case None:
+                assert (note.id, note.incarnation) in self.seen.answered_for, "nobody agreed"
+            case "group_restart":
+                assert note.kind is NoteKind.HOLD_REJECTED
+            case _:
+                assert note.id in self.seen.ordered, "nobody agreed"
+        if note.kind is NoteKind.HOLD_RELEASED:
+            self.permit(note.id)
 
     def end(self, order: list[str]) -> None:
         assert not self.processes, "left a process"
@@ -226,6 +282,24 @@ class TreeMachine(RuleBasedStateMachine):
             self.seen.orphaned.add(process.id)
         return ChildExited(process.id, process.incarnation, reason)
 
+    def exit_of(self, process: Process, reason: ExitReason) -> ChildExited:
+        """It ends; a concurrent child's recovery begins at once if nothing stands against it."""
+        machine, child = self.machine, self.machine.children[process.id]
+        at_once = (
+            machine.booted
+            and not machine.closing
+            and machine.mailbox.shutdown is None
+            and machine.is_concurrent(child)
+            and child.state is ChildState.RUNNING
+            and child.spec.restart is Restart.PERMANENT
+            and child.spec.max_consecutive is None
+            and machine.window_for(reason.kind)[1].has_room(self.now)
+        )
+        event = self.gone(process, reason)
+        self.send(event)
+        assert not at_once or child.state in (ChildState.STARTING, ChildState.RESTARTING), "it waits for something"
+        return event
+
     @precondition(lambda self: any(not p.up for p in self.processes.values()))
     @rule(data=st.data(), answer=st.sampled_from(ANSWERS))
     def answer_start(self, data: DataObject, answer: str) -> None:
@@ -235,9 +309,10 @@ class TreeMachine(RuleBasedStateMachine):
         match answer:
             case "started":
                 process.up = True
+                process.ready = self.machine.children[process.id].spec.ready_timeout is None
                 event = ChildStarted(process.id, process.incarnation)
             case "ready":
-                process.up = True
+                process.up = process.ready = True
                 event = ChildReady(process.id, process.incarnation)
             case "failed":
                 del self.processes[process.id]
@@ -245,6 +320,9 @@ class TreeMachine(RuleBasedStateMachine):
             case "ignored":
                 del self.processes[process.id]
                 event = ChildIgnored(process.id, process.incarnation)
+            case "held":
+                del self.processes[process.id]
+                event = ChildHeld(process.id, process.incarnation, "no")
             case _:
                 event = self.gone(process, data.draw(st.sampled_from(REASONS)))
         self.send(event)
@@ -254,7 +332,7 @@ class TreeMachine(RuleBasedStateMachine):
     def bring_up(self) -> None:
         """All that starts, and what starts after it, comes up."""
         while starting := [p for p in self.processes.values() if not p.up and not p.told]:
-            starting[0].up = True
+            starting[0].up = starting[0].ready = True
             self.send(ChildReady(starting[0].id, starting[0].incarnation))
 
     @precondition(lambda self: any(p.up for p in self.processes.values()))
@@ -262,6 +340,7 @@ class TreeMachine(RuleBasedStateMachine):
     def say_ready(self, data: DataObject) -> None:
         process = self.some(data, up=True)
         assert process is not None
+        process.ready = True
         self.send(ChildReady(process.id, process.incarnation))
 
     @precondition(lambda self: any(p.up for p in self.processes.values()))
@@ -269,8 +348,7 @@ class TreeMachine(RuleBasedStateMachine):
     def exit(self, data: DataObject, reason: ExitReason, twice: bool) -> None:
         process = self.some(data, up=True)
         assert process is not None
-        event = self.gone(process, reason)
-        self.send(event)
+        event = self.exit_of(process, reason)
         if twice and not self.over:
             self.send(event)
 
@@ -308,7 +386,25 @@ class TreeMachine(RuleBasedStateMachine):
         elif call is Call.START_CHILD and data.draw(st.booleans()):
             child_id = ""
         self.seen.asked.add(ref)
+        if call in (Call.RESTART_CHILD, Call.START_CHILD):
+            self.seen.by_hand.add(child_id)
+        if call in (Call.RESTART_CHILD, Call.TERMINATE_CHILD):
+            self.seen.ordered.add(child_id)
         self.send(AdminCalled(ref, call, child_id, spec))
+
+    @precondition(lambda self: not self.over and self.seen.held)
+    @rule(data=st.data(), agree=st.booleans())
+    def answer_hold(self, data: DataObject, agree: bool) -> None:
+        child_id = data.draw(st.sampled_from(sorted(self.seen.held)))
+        incarnation = self.machine.children[child_id].incarnation
+        self.seen.answered_for.add((child_id, incarnation))
+        self.send(HoldReleased(child_id, incarnation) if agree else HoldRejected(child_id, incarnation))
+
+    @precondition(lambda self: not self.over)
+    @rule(child_id=st.sampled_from("abcde"), agree=st.booleans())
+    def answer_for_none_held(self, child_id: str, agree: bool) -> None:
+        if child_id not in self.seen.held and not self.machine.is_busy:
+            self.send(HoldReleased(child_id) if agree else HoldRejected(child_id))
 
     @precondition(lambda self: not self.over)
     @rule(rarely=st.integers(0, 4))
@@ -323,11 +419,13 @@ class TreeMachine(RuleBasedStateMachine):
         if rarely != 3:
             return
         record = self.machine.record()
+        held = self.held_unrecorded(data)
         alive: dict[str, int] = {}
         lost: dict[str, ExitReason] = {}
         for process in list(self.processes.values()):
             if process.up and not process.told and data.draw(st.booleans()):
                 alive[process.id] = process.incarnation
+                process.ready = True
                 continue
             del self.processes[process.id]
             if process.up and data.draw(st.booleans()):
@@ -339,8 +437,21 @@ class TreeMachine(RuleBasedStateMachine):
                 self.seen.orphaned.add(child_id)
         self.seen.stops.clear()
         self.machine = SupervisorMachine(self.spec, jitter=lambda: 0.5)
-        effects = self.machine.resume(record, alive, lost, self.now)
+        ids = {*self.machine.children, *(row.id for row in record.children)}
+        self.seen.permits = dict.fromkeys(ids, 1)  # what is merely missing is started
+        effects = self.machine.resume(record, alive, lost, self.now, held)
         self.carry_out(effects, list(self.machine.children))
+
+    def held_unrecorded(self, data: DataObject) -> set[str]:
+        """Starts answered with a hold that the supervisor did not live to write down."""
+        held = set()
+        for process in list(self.processes.values()):
+            is_worker = self.machine.children[process.id].spec.type is ChildType.WORKER
+            if is_worker and not process.up and not process.told and data.draw(st.booleans()):
+                del self.processes[process.id]
+                held.add(process.id)
+        self.seen.held |= held
+        return held
 
     # ------------------------------------------------------------ what always holds
 
@@ -353,9 +464,16 @@ class TreeMachine(RuleBasedStateMachine):
             if process is not None:
                 assert child.has_process, child
                 assert process.incarnation == child.incarnation
-            if not self.machine.is_busy:
+            if child.id in self.machine.recovering:
+                assert child.spec.concurrent
+                assert child.state in (ChildState.STARTING, ChildState.STOPPING), child
+            elif not self.machine.is_busy:
                 assert child.state not in (ChildState.STARTING, ChildState.STOPPING), child
                 assert (process is not None) == (child.state is ChildState.RUNNING), child
+            assert (child.id in self.seen.held) == (child.state is ChildState.HELD), child
+            if child.waits_for:
+                assert child.state is ChildState.UNDEFINED, child
+                assert child.wanted
         assert set(self.processes) <= set(self.machine.children)
 
     @invariant()
@@ -386,5 +504,80 @@ class TreeMachine(RuleBasedStateMachine):
                 self.fire()
 
 
+@st.composite
+def concurrent_specs(draw: DrawFn) -> SupervisorSpec:
+    """Concurrent workers only, little room in the window."""
+    flags = SupervisorFlags(
+        draw(st.sampled_from((Strategy.ONE_FOR_ONE, Strategy.SIMPLE_ONE_FOR_ONE))),
+        draw(st.integers(0, 3)),
+        draw(st.integers(1, 10)),
+        budgets=draw(st.sampled_from(BUDGETS)),
+    )
+    ids = "t" if flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE else "abc"
+    common = draw(child_specs("t", SupervisorFlags()))
+    children = [replace(common, id=i, type=ChildType.WORKER, concurrent=True, shutdown=5.0) for i in ids]
+    return SupervisorSpec(flags, tuple(children))
+
+
+class ConcurrentMachine(TreeMachine):
+    """Several starts in the background beside a foreground that is often busy."""
+
+    @initialize(spec=concurrent_specs(), all_well=st.just(True))
+    def boot(self, spec: SupervisorSpec, all_well: bool) -> None:
+        super().boot(spec, all_well)
+
+    @precondition(lambda self: not self.over and any(p.ready for p in self.processes.values()))
+    @rule(data=st.data(), others=st.integers(1, 3), reason=st.sampled_from(REASONS[2:]))
+    def crash_beside_a_stop(self, data: DataObject, others: int, reason: ExitReason) -> None:
+        """One is being stopped by order; meanwhile others crash."""
+        ids = sorted(p.id for p in self.processes.values() if p.ready)
+        stopped = data.draw(st.sampled_from(ids))
+        self.refs += 1
+        ref = f"r{self.refs}"
+        self.seen.asked.add(ref)
+        self.seen.ordered.add(stopped)
+        self.send(AdminCalled(ref, Call.TERMINATE_CHILD, stopped))
+        for process in [p for p in self.processes.values() if p.ready and not p.told][:others]:
+            self.exit_of(process, reason)
+
+
+@st.composite
+def group_specs(draw: DrawFn) -> SupervisorSpec:
+    """Workers in a group, with room to fail."""
+    flags = SupervisorFlags(draw(st.sampled_from((Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE))), 9, 5)
+    restarts = st.sampled_from((Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY))
+    return SupervisorSpec(flags, tuple(ChildSpec(i, draw(restarts)) for i in "abcd"))
+
+
+class HeldGroupMachine(TreeMachine):
+    """Groups in which starts are often held."""
+
+    @initialize(spec=group_specs(), all_well=st.booleans())
+    def boot(self, spec: SupervisorSpec, all_well: bool) -> None:
+        super().boot(spec, all_well)
+
+    @precondition(lambda self: any(p.ready for p in self.processes.values()))
+    @rule(data=st.data(), up_first=st.integers(0, 3))
+    def crash_and_hold(self, data: DataObject, up_first: int) -> None:
+        """One crashes; of those that start for it, the one after ``up_first`` others is held."""
+        process = self.some(data, up=True)
+        assert process is not None
+        self.exit_of(process, crash("boom"))
+        while told := [p for p in self.processes.values() if p.told]:
+            self.send(self.gone(told[0], SHUTDOWN))
+        while starting := [p for p in self.processes.values() if not p.up]:
+            if up_first == 0:
+                del self.processes[starting[0].id]
+                self.send(ChildHeld(starting[0].id, starting[0].incarnation))
+                return
+            up_first -= 1
+            starting[0].up = starting[0].ready = True
+            self.send(ChildStarted(starting[0].id, starting[0].incarnation))
+
+
 TestTree = TreeMachine.TestCase
 TestTree.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+TestConcurrent = ConcurrentMachine.TestCase
+TestConcurrent.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+TestHeldGroup = HeldGroupMachine.TestCase
+TestHeldGroup.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)

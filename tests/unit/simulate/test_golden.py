@@ -25,7 +25,7 @@ def test_example_script(script: Path) -> None:
 
 def test_every_golden_file_has_its_script() -> None:
     assert sorted(path.stem for path in GOLDEN.glob("*.txt")) == [path.stem for path in SCRIPTS]
-    assert len(SCRIPTS) == 8
+    assert len(SCRIPTS) == 9
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -261,3 +261,32 @@ def test_ten_thousand_children_in_seconds() -> None:
     total = summary(run_simulation(compiled, Script(steps=(Step(random_exits=chance),))))
     assert len(total.up) == 10_001
     assert 900 < total.restarts < 1100
+
+
+def test_a_held_start_waits_for_its_release() -> None:
+    text = """\
+- {at: 1s, hold: {path: /solo, times: 1}}
+- {at: 1s, exit: {path: /solo}}
+- {at: 2s, hold: {path: /cell/md, times: 1}}
+- {at: 2s, exit: {path: /cell/md}}
+- {at: 9s, release: {path: /solo}}
+- {at: 9s, reject: {path: /cell/md}}
+"""
+    found = events(text)
+    assert at(found, "/solo", TraceKind.HELD) == [1.0]
+    assert at(found, "/solo", TraceKind.RELEASED) == [9.0]
+    assert at(found, "/solo", TraceKind.READY) == [0.0, 9.0]
+    assert at(found, "/cell/md", TraceKind.REJECTED) == [9.0]
+    tallies = summary(found).tallies
+    assert (tallies[TreePath("/solo")].up, tallies[TreePath("/cell/md")].up) == (True, False)
+    assert not tallies[TreePath("/cell/md")].held
+    early = summary(events(text, until=5.0)).tallies
+    assert early[TreePath("/solo")].held
+    assert not early[TreePath("/solo")].up
+
+
+def test_what_is_held_is_not_held_any_more_when_the_system_has_ended() -> None:
+    text = "- {at: 1s, hold: {path: /solo}}\n- {at: 1s, exit: {path: /solo}}\n- {at: 2s, shutdown: {}}\n"
+    found = events(text)
+    assert not summary(found).tallies[TreePath("/solo")].held
+    assert summary(found).ended == "shutdown"

@@ -24,7 +24,7 @@ def _found(text: str) -> list[tuple[int, int, int]]:
 def test_a_good_file_has_only_the_process_count() -> None:
     report = check_text(FULL)
     assert [(f.code, f.severity) for f in report.findings] == [(c.PROCESS_COUNT, Severity.INFO)]
-    assert "8 processes: 4 workers, 3 supervisors, 1 spares" in report.findings[0].message
+    assert "10 processes: 5 workers, 3 supervisors, 1 spares, 1 standbys" in report.findings[0].message
     assert report.ok
 
 
@@ -173,6 +173,24 @@ BROKEN = [
     (114, 16, 1210),
     (117, 7, 1203),
     (124, 16, 1112),
+    (128, 16, 1227),
+    (132, 18, 1309),
+    (134, 24, 1218),
+    (137, 39, 1219),
+    (139, 20, 1220),
+    (141, 25, 1222),
+    (143, 51, 1223),
+    (147, 19, 1115),
+    (149, 23, 1116),
+    (152, 34, 1224),
+    (154, 20, 1226),
+    (156, 55, 1312),
+    (160, 7, 1216),
+    (163, 31, 1217),
+    (171, 28, 1221),
+    (173, 61, 1228),
+    (176, 39, 1225),
+    (178, 8, 1114),
 ]
 
 

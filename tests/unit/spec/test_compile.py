@@ -99,7 +99,7 @@ def test_system(full: CompiledTopology) -> None:
     assert (system.system, system.spares, system.plane.transport) == ("cell", 1, Transport.IPC)
     assert (system.plane.death_watch, system.metrics.enabled, system.metrics.port) == (DeathWatch.PIDFD, False, 0)
     assert (system.logs.level, system.logs.rotate, system.trail.rotate) == (LogLevel.DEBUG, 2**20, 5_000_000)
-    assert full.processes == 2 + 2 + 3 + 1
+    assert full.processes == 3 + 2 + 3 + 1 + 1
 
 
 def test_the_wire(full: CompiledTopology) -> None:

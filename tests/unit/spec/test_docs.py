@@ -8,6 +8,20 @@ import pytest
 from supervisors.core.durations import format_duration
 from supervisors.spec import check_text
 from supervisors.spec.fields import SpecModel, format_size
+from supervisors.spec.recovery import (
+    ApprovalSettings,
+    BudgetSettings,
+    CheckpointSettings,
+    JournalSettings,
+    LeaseSettings,
+    MarketHoursSettings,
+    RampSettings,
+    RampStepSettings,
+    RecoverySettings,
+    RuleSettings,
+    RungTimeouts,
+    ValidationSettings,
+)
 from supervisors.spec.sections import Logs, Metrics, Plane, Trail
 from supervisors.spec.settings import BackoffSettings, ChildSettings, HeartbeatSettings, Member, Placement, Policy
 from supervisors.spec.topology import Root, Supervisor, Topology, Worker
@@ -24,6 +38,18 @@ _MODELS: list[tuple[str, type[SpecModel]]] = [
     ("A worker", Worker),
     ("A supervisor", Supervisor),
     ("A supervisor", Root),
+    ("budgets", BudgetSettings),
+    ("Recovery", RecoverySettings),
+    ("rung_timeout", RungTimeouts),
+    ("rules", RuleSettings),
+    ("checkpoint", CheckpointSettings),
+    ("journal", JournalSettings),
+    ("lease", LeaseSettings),
+    ("approval", ApprovalSettings),
+    ("market_hours", MarketHoursSettings),
+    ("ramp", RampSettings),
+    ("ramp", RampStepSettings),
+    ("validate", ValidationSettings),
     ("plane", Plane),
     ("metrics", Metrics),
     ("logs", Logs),
@@ -55,7 +81,8 @@ def _written(value: object) -> set[str]:
 @pytest.mark.parametrize(("title", "model"), _MODELS, ids=lambda part: getattr(part, "__name__", part))
 def test_every_key_is_there_with_its_default(title: str, model: type[SpecModel]) -> None:
     rows = _rows(title)
-    for key, field in model.model_fields.items():
+    for name, field in model.model_fields.items():
+        key = field.alias or name
         assert key in rows, f"{key} of {title}"
         if field.is_required():
             assert rows[key] == "must be written"

@@ -47,6 +47,14 @@ def test_agrees_with_the_check_on_the_examples(path: Path) -> None:
         "tree: {children: [{id: a, actor: m}]}\n",
         "tree: {period: 0}\n",
         "logs: {rotate: lots}\ntree: {}\n",
+        "state: mysql://h/d\ntree: {}\n",
+        "tree: {recovery: {}}\n",
+        "tree: {budgets: [{kinds: []}]}\n",
+        "tree: {children: [{id: a, actor: 'm:C', recovery: {standby: {}}}]}\n",
+        "tree: {children: [{id: a, actor: 'm:C', recovery: {checks: []}}]}\n",
+        "tree: {children: [{id: a, actor: 'm:C', recovery: {ramp: {steps: [{size: 0, lasting: 1m}, {size: 1}]}}}]}\n",
+        "tree: {children: [{id: a, actor: 'm:C', recovery: {approval: {market_hours: {open: '25:00'}}}}]}\n",
+        "tree: {children: [{id: s, children: [], recovery: {}}]}\n",
     ],
 )
 def test_refuses_what_the_check_refuses(text: str) -> None:

@@ -485,3 +485,51 @@ def test_equal_calls_give_equal_traces() -> None:
         return world.trace
 
     assert run(nested) == run(nested)
+
+
+def test_a_held_start_has_no_process_until_it_is_released() -> None:
+    world = flat(ChildSpec("a"), ChildSpec("b"))
+    world.start()
+    world.hold_starts(A, 1)
+    world.exit_child(A)
+    world.settle()
+    assert (world.process(A), world.children(ROOT)[0].state) == (None, "held")
+    assert world.release(A)
+    world.settle()
+    assert (world.is_up(A), world.incarnation(A)) == (True, 3)
+
+
+def test_a_held_child_stays_held_when_its_supervisor_is_replaced() -> None:
+    world = nested()
+    world.start()
+    world.hold_starts(SA, 1)
+    world.exit_child(SA)
+    world.settle()
+    world.crash_supervisor(S)
+    world.settle()
+    assert world.incarnation(S) == 2
+    assert [info.state for info in world.children(S)] == ["held", "running"]
+    world.reject(SA)
+    world.settle()
+    assert world.children(S)[0].state == "undefined"
+
+
+def test_an_answer_for_a_place_without_a_supervisor_is_skipped() -> None:
+    world = flat(ChildSpec("a"))
+    world.start()
+    assert not world.release(SA)
+    assert not world.reject(SA)
+    assert [event.path for event in world.trace if event.event is TraceKind.SKIPPED] == [SA, SA]
+
+
+def test_concurrent_children_take_the_time_of_one_start() -> None:
+    for concurrent, seconds in ((True, 2.0), (False, 6.0)):
+        names = "abc"
+        world = flat(*(ChildSpec(name, concurrent=concurrent) for name in names))
+        world.start()
+        for name in names:
+            world.script(TreePath(f"/{name}")).start_takes = 2.0
+            world.exit_child(TreePath(f"/{name}"))
+        world.run_until_quiet()
+        assert world.now == seconds
+        assert [world.incarnation(TreePath(f"/{name}")) for name in names] == [2, 2, 2]
