@@ -39,7 +39,7 @@ class Filled(msgspec.Struct, tag="filled", frozen=True):
     quantity: int
 
 
-class State(msgspec.Struct):
+class Book(msgspec.Struct):
     """Positions by account, open quantities by order."""
 
     positions: dict[str, int]
@@ -50,7 +50,7 @@ class Ledger:
     """A simple ledger. With ``lags``, it notes how old each order is when applied."""
 
     Event = Placed | Filled
-    State = State
+    State = Book
 
     def __init__(self) -> None:
         self.positions: dict[str, int] = {}
@@ -66,10 +66,10 @@ class Ledger:
             self.positions[event.account] = self.positions.get(event.account, 0) + event.quantity
             self.orders[event.order] = self.orders.get(event.order, 0) - event.quantity
 
-    def snapshot(self) -> State:
-        return State(self.positions, self.orders)
+    def snapshot(self) -> Book:
+        return Book(self.positions, self.orders)
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Book) -> None:
         self.positions, self.orders = state.positions, state.orders
 
 

@@ -161,7 +161,7 @@ def measure(samples: int, cases: int) -> BenchReport:
         target = f">= {RECOVERIES_LIMIT:g} recoveries/s"
         rows.append(Row(name, "1/s", rate, count, target=target, ok=rate >= RECOVERIES_LIMIT))
         rows.append(Row(f"steps of {name}", "1/s", steps, count))
-    setting = {"python": platform.python_version(), "machine": platform.machine(), "rules": len(PLAIN.rules)}
+    setting: dict[str, str | int | float] = {"python": platform.python_version(), "rules": len(PLAIN.rules)}
     return BenchReport("Recovery decisions and cases", tuple(rows), setting)
 
 

@@ -4,8 +4,8 @@
 
 Warm: the checkpoint of a state after 100,000 events and a tail of 1,000. Cold: 1,000,000 events replayed. Both through
 ``ActorJournal.restore`` in an asyncio loop, as a host does it: files read and every CRC checked, events decoded as the
-class's types, applied in slices by a simple ledger; the longest the loop was held is told. The peer is the least that any
-replay has to do: the same events from one msgpack file without checksums, decoded and applied in one go.
+class's types, applied in slices by a simple ledger; the longest the loop was held is told. The peer is the least that
+any replay has to do: the same events from one msgpack file without checksums, decoded and applied in one go.
 """
 
 import asyncio

@@ -179,6 +179,11 @@ class BinanceConnector(Actor):
                 await self._wait_for_budget()
                 await self._one_connection()
 
+    async def promoted(self) -> None:
+        """Readers hold each book for what its primary said of it last; say which are not valid here."""
+        for effect in self.session.restate():
+            self._perform(effect)
+
     async def stop(self) -> None:
         """Close the socket and give up what is under way."""
         for task in self._fetches:
@@ -326,7 +331,7 @@ class BinanceConnector(Actor):
         """One whole message from the socket."""
         for effect in self.session.frame(raw, self._monotonic()):
             if type(effect) is Publish:
-                self.ctx.publish(effect.topic, effect.payload)
+                self.ctx.publish(effect.topic, effect.payload, effect.mark)
             else:
                 self._perform(effect)
 
@@ -337,8 +342,8 @@ class BinanceConnector(Actor):
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Publish(topic, payload):
-                self.ctx.publish(topic, payload)
+            case Publish(topic, payload, mark):
+                self.ctx.publish(topic, payload, mark)
             case Send(payload):
                 if self._transport is not None and not self._transport.is_disconnected:
                     self._transport.send(WSMsgType.TEXT, payload)

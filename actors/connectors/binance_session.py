@@ -178,7 +178,7 @@ class BinanceSession:
         state.trade_id = trade_id
         state.trades += 1
         message = Trade(state.symbol, trade_id, price, quantity, event.buyer_is_maker, event.trade_ms)
-        return (Publish(state.trade_topic, encode(message)),)
+        return (Publish(state.trade_topic, encode(message), trade_id),)
 
     def _on_quote(self, event: wire.BookTicker, now: float) -> Sequence[Effect]:
         state = self.symbols.get(event.symbol)
@@ -199,7 +199,7 @@ class BinanceSession:
         if message.bid <= 0 or message.bid >= message.ask:
             return self._malformed(f"bookTicker: bid {message.bid} ask {message.ask}", now)
         state.quote.arrived(now)
-        return (Publish(state.quote_topic, encode(message)),)
+        return (Publish(state.quote_topic, encode(message), event.update_id),)
 
     def _on_depth(self, event: wire.Depth, now: float) -> Sequence[Effect]:
         state = self.symbols.get(event.symbol)
@@ -234,7 +234,7 @@ class BinanceSession:
             book.best_bid,
             book.best_ask,
         )
-        return (Publish(state.book_topic, encode(update)),)
+        return (Publish(state.book_topic, encode(update), event.last_id),)
 
     def _malformed(self, text: str, now: float) -> Sequence[Effect]:
         self.malformed += 1
@@ -262,6 +262,16 @@ class BinanceSession:
         update = BookUpdate(state.symbol, False, reason, False, 0, state.book.last_id, 0, [], [], 0, 0)
         return [Publish(state.book_topic, encode(update)), Note("book_invalid", state.symbol, reason)]
 
+    def restate(self) -> list[Effect]:
+        """What has no mark and still holds: of a promoted standby, whose words nobody heard until now."""
+        effects: list[Effect] = []
+        for state in self.symbols.values():
+            if not state.served:
+                reason = state.book.reason or "stale"
+                update = BookUpdate(state.symbol, False, reason, False, 0, state.book.last_id, 0, [], [], 0, 0)
+                effects.append(Publish(state.book_topic, encode(update)))
+        return effects
+
     def _serve(self, state: SymbolState, event_ms: int) -> list[Effect]:
         """Tell readers that the book is valid, with the whole of it."""
         state.served = True
@@ -270,7 +280,10 @@ class BinanceSession:
         update = BookUpdate(
             state.symbol, True, "", True, 0, book.last_id, event_ms, bids, asks, book.best_bid, book.best_ask
         )
-        effects: list[Effect] = [Publish(state.book_topic, encode(update)), Note("book_valid", state.symbol)]
+        effects: list[Effect] = [
+            Publish(state.book_topic, encode(update), book.last_id),
+            Note("book_valid", state.symbol),
+        ]
         effects += self._check_ready()
         return effects
 

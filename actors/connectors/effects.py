@@ -54,10 +54,11 @@ class Send(msgspec.Struct, frozen=True, gc=False):
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):
-    """Publish to whoever subscribes."""
+    """Publish to whoever subscribes; ``mark``: the venue's own number of it (see ``Context.publish``)."""
 
     topic: str
     payload: bytes
+    mark: int | None = None
 
 
 class FetchSnapshot(msgspec.Struct, frozen=True, gc=False):

@@ -99,6 +99,12 @@ class HeartbeatDetector(Actor):
         for gone in self._children.keys() - seen:
             del self._children[gone]
 
+    async def promoted(self) -> None:
+        """Say every verdict anew: nobody heard what it said while it stood by."""
+        for name, child in self._children.items():
+            report = {"id": name, "verdict": str(child.verdict), "beat_age": None}
+            self.ctx.publish(f"verdict.{name}", msgspec.msgpack.encode(report))
+
     def _tell(self, sample: BeatSample, before: Freshness, verdict: Freshness) -> None:
         report = {"id": sample.id, "verdict": str(verdict), "beat_age": sample.beat_age}
         self.ctx.publish(f"verdict.{sample.id}", msgspec.msgpack.encode(report))

@@ -134,7 +134,7 @@ class StalenessDetector(Actor):
         while True:
             await asyncio.sleep(max(0.0, due - self._now()))
             lag = max(0.0, self._now() - due)
-            if self.config.source == "status":
+            if self.config.source == "status" and self.ctx.acting:  # a standby may not ask
                 await self._ask()
             self.judge(lag)
             due = max(due + self.config.interval, self._now())
@@ -150,6 +150,15 @@ class StalenessDetector(Actor):
                 self.ctx.metric("staleness_seconds", age, channel=name)
             if changed and age is not None:
                 self._tell(name, channel, before, age)
+
+    async def promoted(self) -> None:
+        """Say every verdict anew: nobody heard what it said while it stood by."""
+        now = self._now()
+        for name, channel in self._channels.items():
+            age = channel.age(now)
+            if age is not None:
+                report = ChannelReport(name, str(channel.verdict), age, channel.allowed)
+                self.ctx.publish(f"verdict.{name}", msgspec.msgpack.encode(report))
 
     def _tell(self, name: str, channel: ChannelVerdict, before: Freshness, age: float) -> None:
         verdict = channel.verdict

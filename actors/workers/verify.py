@@ -15,7 +15,7 @@ from actors.base import Actor
 from actors.context import Context
 from actors.workers.verify_core import Check, Verification
 from supervisors.core.durations import Duration
-from supervisors.core.errors import CallError
+from supervisors.core.errors import CallError, NotActing
 from supervisors.core.paths import TreePath, id_of, parent_of
 
 
@@ -106,7 +106,7 @@ class VerifyRecovery(Actor):
     async def _ask(self, target: str, method: str, *args: object) -> Mapping[str, object] | None:
         try:
             answer = await self.ctx.call(target, method, *args, timeout=max(0.5, self.config.interval))
-        except CallError:
+        except (CallError, NotActing):
             return None
         return answer if isinstance(answer, Mapping) else None
 

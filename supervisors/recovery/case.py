@@ -271,7 +271,6 @@ class RecoveryCase:
             r.tried += (rung,)
         case.emit(Attempt(rung, self._rung_timeout(rung), r.number, size))
         self._set_attempt_timer()
-        case.refresh()
         case.plan_for(rung)
         case.move(State.RECOVERY_IN_PROGRESS, f"{rung} recovery")
 

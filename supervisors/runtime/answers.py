@@ -86,7 +86,17 @@ class Answers:
         place, host = place_of(self._shell.store, path, here=False)
         if host is None:
             return Resolved(ref, path, place.state)
-        return Resolved(ref, path, place.state, place.pub, place.actor, place.incarnation, place.epoch, host.endpoint)
+        return Resolved(
+            ref,
+            path,
+            place.state,
+            place.pub,
+            place.actor,
+            place.incarnation,
+            place.epoch,
+            host.endpoint,
+            place.standbys,
+        )
 
     def _order(self, order: Order, answer: Callable[[Message], None]) -> None:
         shell = self._shell

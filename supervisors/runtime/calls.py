@@ -17,13 +17,17 @@ _LOOK_EVERY = 0.005
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a path is now. ``state``: running; gone (an incarnation will come); never (none will)."""
+    """Where a path is now. ``state``: running; gone (an incarnation will come); never (none will).
+
+    ``pub``: its publisher; ``standbys``: those of its standbys, which are silent until they are promoted.
+    """
 
     state: str
     actor: str = ""
     incarnation: int = 0
     epoch: int = 0
     pub: str = ""
+    standbys: tuple[str, ...] = ()
 
 
 Resolver = Callable[[str], Awaitable[Place]]
@@ -113,7 +117,7 @@ class Caller:
             return cached
         while True:
             place = await self._resolve(path)
-            if cached is not None and place.state == "running" and place == cached[0] and place.incarnation > seen_dead:
+            if cached is not None and _same_life(place, cached[0]) and place.incarnation > seen_dead:
                 return cached
             if place.state == "never":
                 raise ChildDead(f"{path}: nothing runs there and nothing will", fix="see: rayvisor tree")
@@ -133,3 +137,7 @@ class Caller:
             )
         except ValueError:
             return None  # Ray has already buried it
+
+
+def _same_life(place: Place, known: Place) -> bool:
+    return place.state == "running" and (place.actor, place.incarnation) == (known.actor, known.incarnation)

@@ -1,22 +1,34 @@
 """The ``Context`` an actor is given: ``actors.context.Context`` over this host's plane, Ray and the goal state."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import zmq
 
 from supervisors.core.clock import Clock
+from supervisors.core.errors import NotActing
 from supervisors.core.paths import TreePath
 from supervisors.runtime.calls import Caller, Place
 from supervisors.runtime.pubsub import Publisher, SubscriptionStream
-from supervisors.signals.messages import Message, Noted, Ready
+from supervisors.signals.messages import EvidenceGiven, Message, Noted, Ready
 
 if TYPE_CHECKING:
     from loguru import Logger
 
 Scalar = str | int | float | bool
+#: what others subscribe to who want to know how much this path trades (REC-6)
+SIZE_TOPIC = "rayvisor.size_multiplier"
+
+
+class Journal(Protocol):
+    """``actors.context.Journal``."""
+
+    @property
+    def sequence(self) -> int: ...
+    async def append(self, event: object) -> object: ...
+    async def checkpoint(self) -> int: ...
 
 
 class HostContext:
@@ -62,14 +74,83 @@ class HostContext:
         self._caller = caller
         self._resolve = resolve
         self._ask_children = ask_children
-        self._publisher = publisher
+        #: this host's PUB socket; its gate is shut while the life stands by
+        self.publisher = publisher
         self._zmq = zmq_context
         self._report = report
+        #: False while this life stands by, and once it is fenced: its outputs go nowhere
+        self.acting = True
+        self._multiplier = 1.0
+        self._journal: Journal | None = None
+        self._resized: set[asyncio.Queue[float]] = set()
 
     @property
     def log(self) -> "Logger":
         """See ``actors.context.Context``."""
         return self._log()
+
+    @property
+    def journal(self) -> "Journal":
+        """See ``actors.context.Context``."""
+        if self._journal is None:
+            raise NotActing(
+                f"{self.path} has no journal",
+                code=7030,
+                fix="it needs `recovery` in the topology and `apply` in its class; a standby has none before it acts",
+            )
+        return self._journal
+
+    @property
+    def size_multiplier(self) -> float:
+        """See ``actors.context.Context``."""
+        return self._multiplier
+
+    async def size_multipliers(self) -> AsyncIterator[float]:
+        """See ``actors.context.Context``."""
+        queue: asyncio.Queue[float] = asyncio.Queue()
+        self._resized.add(queue)
+        try:
+            yield self._multiplier
+            while True:
+                yield await queue.get()
+        finally:
+            self._resized.discard(queue)
+
+    def evidence(self, name: str, value: float) -> None:
+        """See ``actors.context.Context``."""
+        self._report(EvidenceGiven(self.path, self.incarnation, name, float(value)))
+
+    # ------------------------------------------------------------ called by the host, in the actor's loop
+
+    def stand_by(self) -> None:
+        """This life does not act until it is promoted."""
+        self.acting = False
+        self.publisher.shut()
+
+    def set_acting(self, incarnation: int, epoch: int) -> None:
+        """This life acts from now on: as that incarnation, under that epoch."""
+        self.incarnation, self.epoch = incarnation, epoch
+        self.acting = True
+        self.publisher.open_gate(incarnation)
+
+    def set_fenced(self) -> None:
+        """This life is over, whatever it still does. From any thread."""
+        self.acting = False
+        self.publisher.open = False
+
+    def set_multiplier(self, multiplier: float) -> None:
+        """The size to trade changed."""
+        if multiplier != self._multiplier:
+            self._multiplier = multiplier
+            for queue in self._resized:
+                queue.put_nowait(multiplier)
+            self.publish(SIZE_TOPIC, repr(multiplier).encode())
+
+    def set_journal(self, journal: "Journal") -> None:
+        """The journal of an actor that has one, once it is restored."""
+        self._journal = journal
+
+    # ------------------------------------------------------------ what actors call
 
     def ready(self) -> None:
         """See ``actors.context.Context``."""
@@ -79,15 +160,22 @@ class HostContext:
         self, path: str, method: str, *args: object, timeout: float = 3.0, once: bool = False, **kwargs: object
     ) -> Awaitable[object]:
         """See ``actors.context.Context``."""
+        if not self.acting:
+            raise NotActing(
+                f"{self.path} does not act: its call of {path}.{method} goes nowhere",
+                code=7006,
+                fix="look at ctx.acting before you call; `promoted` is where a standby begins",
+            )
         return self._caller.call(path, method, args, kwargs, timeout, once)
 
     def cast(self, path: str, method: str, *args: object, **kwargs: object) -> None:
         """See ``actors.context.Context``."""
-        self._caller.cast(path, method, args, kwargs)
+        if self.acting:
+            self._caller.cast(path, method, args, kwargs)
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, mark: int | None = None) -> None:
         """See ``actors.context.Context``."""
-        self._publisher.publish(topic, payload)
+        self.publisher.publish(topic, payload, mark)
 
     def subscribe(self, path: str, topic: str = "") -> SubscriptionStream:
         """See ``actors.context.Context``."""
@@ -99,6 +187,8 @@ class HostContext:
 
     def metric(self, name: str, value: float, **labels: str) -> None:
         """See ``actors.context.Context``."""
+        if not self.acting:
+            return
         key = name
         if labels:
             key += "{" + ",".join(f'{k}="{v}"' for k, v in sorted(labels.items())) + "}"
@@ -106,7 +196,8 @@ class HostContext:
 
     def note(self, kind: str, **data: Scalar) -> None:
         """See ``actors.context.Context``."""
-        self._report(Noted(self.path, self.incarnation, f"actor_{kind}", data))
+        if self.acting:
+            self._report(Noted(self.path, self.incarnation, f"actor_{kind}", data))
 
 
 async def children_of(body: bytes) -> list[Mapping[str, object]]:

@@ -114,7 +114,7 @@ class HostFactory:
         placement = placement or PlacementSpec()
         local = is_default(placement)
         actor_class = ray.remote(Host)
-        options = self._options(placement)
+        options = self._options(path, placement)
         pending: dict[ray.ObjectRef[bytes], HostRow] = {}
         for _ in range(count):
             host = uuid.uuid4().hex[:12]
@@ -173,7 +173,7 @@ class HostFactory:
         self._store.add_host(up)
         return up
 
-    def _options(self, placement: PlacementSpec) -> dict[str, object]:
+    def _options(self, path: str, placement: PlacementSpec) -> dict[str, object]:
         options: dict[str, object] = {
             "lifetime": "detached",
             "max_restarts": 0,
@@ -181,15 +181,17 @@ class HostFactory:
             "num_cpus": placement.num_cpus,
             "resources": placement.resources or None,
         }
-        node = self._wanted_node(placement)
+        node = self._wanted_node(path, placement)
         if node:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
         if placement.labels:
             options["label_selector"] = placement.labels
         return options
 
-    def _wanted_node(self, placement: PlacementSpec) -> str:
+    def _wanted_node(self, path: str, placement: PlacementSpec) -> str:
         """The node id to pin to, or an empty string when Ray may choose.
+
+        A path that names itself in its ``anti_affinity`` means its standbys; they are kept apart by whoever makes them.
 
         Raises:
             LaunchError: no live node satisfies the placement.
@@ -202,7 +204,7 @@ class HostFactory:
                 if placement.node in (node["NodeID"], node["NodeManagerAddress"], node["NodeName"]):
                     return str(node["NodeID"])
             raise LaunchError(f"no live node {placement.node!r}", code=2032, fix="see: ray list nodes")
-        taken = {host.node for path in placement.anti_affinity for host in self._hosts_at(path)}
+        taken = {host.node for other in placement.anti_affinity if other != path for host in self._hosts_at(other)}
         if not taken:
             return ""
         free = [

@@ -83,7 +83,7 @@ class Follower:
         self._interval = beat_interval
         self._timeout = journal.spec.journal.standby_timeout
         #: the state the object was made with
-        self._born = journal.replica.state()
+        self._born = self._replica.state()
         # the plane's thread
         self._feed: Feed | None = None
         self._same_machine = True

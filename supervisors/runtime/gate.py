@@ -68,7 +68,7 @@ class Gate:
         return len(self._kept)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes of payload in the buffer."""
         return self._bytes
 

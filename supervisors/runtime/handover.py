@@ -53,7 +53,9 @@ class Handover:
         now: monotonic seconds.
     """
 
-    def __init__(self, deliver: Callable[[Received], None], ask: Callable[[str], None], now: Callable[[], float]) -> None:
+    def __init__(
+        self, deliver: Callable[[Received], None], ask: Callable[[str], None], now: Callable[[], float]
+    ) -> None:
         self._deliver = deliver
         self._ask = ask
         self._now = now

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float | bool
 
-#: events applied between looks at the clock
-_STRIDE = 64
 #: seconds between looks at what is due
 _TICK = 1.0
 
@@ -280,6 +278,7 @@ class ActorJournal:
         replicator, trailing = self._replicator, self._trailing
         assert replicator is not None
         if trailing is not None:
+            trailing.urgent = not replicator.busy
             trailing.written(last)
         if replicator.busy:
             self.plane.call_soon(partial(replicator.committed, first, last, frames))
@@ -323,13 +322,7 @@ class ActorJournal:
         apply = replica.target.apply
         acting = self._may_act()
         until = time.perf_counter() + SLICE
-        count = 0
         while pending and pending[0].sequence <= self._acknowledged and self._over is None:
-            count += 1
-            if count % _STRIDE == 0 and time.perf_counter() >= until:
-                self._draining = True
-                self.loop.call_soon(self._drain)
-                return
             sequence, event, done = pending.popleft()
             try:
                 result = apply(event)
@@ -340,11 +333,15 @@ class ActorJournal:
                 return
             replica.sequence, replica.epoch = sequence, self._epoch
             if done.done():
-                continue  # its caller was cancelled
-            if acting:
+                pass  # its caller was cancelled
+            elif acting:
                 done.set_result(result)
             else:
                 done.set_exception(NotActing(f"{self.path}: event {sequence} is kept; this life may not act any more"))
+            if time.perf_counter() >= until and pending:
+                self._draining = True
+                self.loop.call_soon(self._drain)
+                break
         self._checkpointer.look()
 
     def _failed(self, first: int, error: StateError) -> None:

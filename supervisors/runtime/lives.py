@@ -144,7 +144,7 @@ class Life:
         if not journalled:
             if self.standby:
                 self.shadow = True
-                self._plane.call_soon(self._shadow_feed)
+                self._shadow_feed()
                 return
             self._hold_lease(self._context.epoch)
             return
@@ -331,7 +331,7 @@ class Life:
             case Promote() if self._order is None:
                 self._promote(message)
             case Resize(_, _, multiplier):
-                self._context.set_multiplier(multiplier)
+                self._loop.call_soon_threadsafe(self._context.set_multiplier, multiplier)
             case Agree():
                 self._agreed_at = time.monotonic()
             case Join() | Applied() | Unfollow() | Records() | SnapshotPart() | Promote():
@@ -346,15 +346,18 @@ class Life:
         self._leased_at = order.leased_at
         if self._follower is not None:
             self._follower.halt()
+        self._loop.call_soon_threadsafe(self._begin_to_act, order)
+
+    def _begin_to_act(self, order: Promote) -> None:
+        """In the actor's loop: a shadow's outputs open before anything else happens."""
         if self.shadow:
-            # the gate opens here and now: the actor's loop may be busy with a burst of data
             self._act(order)
             self._hold_lease(order.epoch)
-        self._loop.call_soon_threadsafe(self._ordered.set)
+        self._ordered.set()
 
     def _shadow_feed(self) -> None:
         if self._fed is not None:
-            self._context.publisher.follow(self._fed.pub)
+            self._loop.call_soon_threadsafe(self._context.publisher.follow, self._fed.pub)
 
     def tell(self) -> None:
         """Each beat: how this shadow keeps up."""

@@ -23,7 +23,8 @@ def place_of(store: GoalStore, path: str, *, here: bool = True) -> tuple[Place, 
     host = store.host(row.host)
     if host is None:
         return GONE, None
-    return Place("running", host.actor, row.incarnation, row.epoch, _pick(host.pub, here)), host
+    standbys = tuple(_pick(standby.pub, here) for standby in store.standbys(path))
+    return Place("running", host.actor, row.incarnation, row.epoch, _pick(host.pub, here), standbys), host
 
 
 def _pick(endpoints: str, here: bool) -> str:

@@ -1,18 +1,24 @@
-"""Publish and subscribe between children over ZeroMQ: market data and verdicts, never state that must not be lost."""
+"""Publish and subscribe between children over ZeroMQ: market data and verdicts, never state that must not be lost.
+
+A publisher is open (acts), shut (stands by: see ``gate``) or hands over: for some seconds after it was opened its items
+bear marks for readers to compare (see ``handover``), and whoever asks is sent all that is kept once more. Readers are
+connected to the standbys of a path beforehand, so that nothing is lost while they find the new one.
+"""
 
 import asyncio
 import contextlib
-import struct
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 
-import msgspec
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from supervisors.runtime.calls import Resolver
+from supervisors.runtime.gate import KEEP_FOR, Gate, Kept
+from supervisors.runtime.handover import Handover, Received
+from supervisors.runtime.wire import EDGE, REPLAY, full_header, mark_prefix, plain_header, read_header
 
-_HEADER = struct.Struct(">Q")
 _LAST = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 #: items kept for a slow reader, then the oldest go
@@ -20,14 +26,8 @@ _MAX_WAITING = 200_000
 _HIGH_WATER = 100_000
 #: seconds between looks for a publisher that is away
 _LOOK_EVERY = 0.01
-
-
-class Received(msgspec.Struct, frozen=True):
-    """``actors.context.Message``."""
-
-    topic: str
-    payload: bytes
-    incarnation: int
+#: seconds between looks for readers who ask to be sent all again, during a handover
+_LISTEN_EVERY = 0.005
 
 
 class Publisher:
@@ -39,10 +39,18 @@ class Publisher:
     """
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", *addresses: str) -> None:
-        self._socket: zmq.Socket[bytes] = context.socket(zmq.PUB)
+        self._context = context
+        self._socket: zmq.Socket[bytes] = context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.LINGER, 100)
         self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER)
-        self._header = _HEADER.pack(0)
+        self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
+        self._incarnation = 0
+        self._plain = plain_header(0)
+        self._prefix = mark_prefix(0)
+        self._gate: Gate | None = None
+        self._shut = False
+        self._until = 0.0
+        self._primary: _Listener | None = None
         endpoints = []
         for address in addresses:
             self._socket.bind(address)
@@ -54,24 +62,170 @@ class Publisher:
 
     def set_incarnation(self, incarnation: int) -> None:
         """Stamp what follows with this incarnation."""
-        self._header = _HEADER.pack(incarnation)
+        self._incarnation = incarnation
+        self._plain = plain_header(incarnation)
+        self._prefix = mark_prefix(incarnation)
 
-    def publish(self, topic: str, payload: bytes) -> None:
+    def publish(self, topic: str, payload: bytes, mark: int | None = None) -> None:
         """Send one item; never blocks."""
-        if self.open:
-            # three plain sends cost a third of one send_multipart, and market data comes this way
-            send = self._socket.send
-            send(topic.encode(), _MORE)
-            send(self._header, _MORE)
-            send(payload, _LAST)
+        if not self.open:
+            return
+        if self._gate is not None:
+            self._publish_gated(self._gate, topic, payload, mark)
+            return
+        # three plain sends cost a third of one send_multipart, and market data comes this way
+        send = self._socket.send
+        send(topic.encode(), _MORE)
+        send(self._plain if mark is None else self._prefix + mark.to_bytes(8, "big", signed=True), _MORE)
+        send(payload, _LAST)
 
     def close(self) -> None:
         """Close the socket."""
+        if self._primary is not None:
+            self._primary.close()
         self._socket.close()
+
+    # ------------------------------------------------------------ a standby's gate
+
+    def shut(self) -> None:
+        """Stand by: keep what has a mark, send nothing."""
+        self._gate, self._shut = Gate(), True
+
+    def follow(self, endpoints: str) -> None:
+        """Listen to what the primary publishes, to know what need not be sent again. In the actor's loop."""
+        if not self._shut or self._gate is None:
+            return
+        if self._primary is not None:
+            self._primary.close()
+        words = endpoints.split()
+        self._primary = _Listener(self._context, words[0], self._gate) if words else None
+
+    @property
+    def lag(self) -> float:
+        """Seconds that a standby's own input is behind what its primary published."""
+        gate = self._gate
+        return gate.lag(time.monotonic()) if gate is not None else 0.0
+
+    def open_gate(self, incarnation: int) -> None:
+        """Act: send the overlap, then what comes. In the actor's loop."""
+        self.set_incarnation(incarnation)
+        gate = self._gate
+        if gate is None or not self._shut:
+            return
+        if self._primary is not None:
+            self._primary.drain()
+            self._primary.close()
+            self._primary = None
+        now = time.monotonic()
+        self._shut = False
+        self._until = now + KEEP_FOR
+        self._asked()  # those who subscribed while it was shut get the overlap
+        for item, edge in gate.overlap(now):
+            self._send_again(item, edge=edge)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Serve readers who ask, until the handover is over."""
+        if time.monotonic() >= self._until or not self.open:
+            self._gate = None
+            return
+        self.tick()
+        asyncio.get_running_loop().call_later(_LISTEN_EVERY, self._listen)
+
+    def tick(self) -> None:
+        """Take what subscribers say; during a handover send again what they ask for."""
+        asked = self._asked()
+        gate = self._gate
+        if gate is None or self._shut or not self.open:
+            return
+        now = time.monotonic()
+        for prefix in asked:
+            for item, edge in gate.all(now, prefix):
+                self._send_again(item, edge=edge)
+
+    def _asked(self) -> list[str]:
+        found: dict[str, None] = {}
+        while True:
+            try:
+                message = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return list(found)
+            if message[:1] == b"\x01":
+                found[message[1:].decode(errors="replace")] = None
+
+    def _publish_gated(self, gate: Gate, topic: str, payload: bytes, mark: int | None) -> None:
+        if mark is None:
+            if self._shut:
+                gate.dropped += 1
+            else:
+                self._send(topic, self._plain, payload)
+            return
+        prev = gate.keep(time.monotonic(), topic, mark, payload)
+        if not self._shut:
+            self._send(topic, full_header(self._incarnation, 0, mark, prev), payload)
+
+    def _send_again(self, item: Kept, *, edge: bool) -> None:
+        flags = REPLAY | (EDGE if edge else 0)
+        self._send(item.topic, full_header(self._incarnation, flags, item.mark, item.prev), item.payload)
+
+    def _send(self, topic: str, header: bytes, payload: bytes) -> None:
+        send = self._socket.send
+        send(topic.encode(), _MORE)
+        send(header, _MORE)
+        send(payload, _LAST)
+
+
+class _Listener:
+    """A standby's ear at its primary's publisher. In the actor's loop.
+
+    Args:
+        context: the process's ZeroMQ context.
+        endpoint: the primary's.
+        gate: told of each marked item.
+    """
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str, gate: Gate) -> None:
+        self._gate = gate
+        self._loop = asyncio.get_running_loop()
+        self._socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER)
+        self._socket.setsockopt_string(zmq.SUBSCRIBE, "")
+        self._socket.connect(endpoint)
+        self._loop.add_reader(_descriptor(self._socket), self.drain)
+        self._open = True
+        self._again: asyncio.TimerHandle | None = None
+        self._look()
+
+    def _look(self) -> None:
+        """The descriptor is edge triggered: what came while it was drained does not fire it."""
+        if self._open:
+            self.drain()
+            self._again = self._loop.call_later(0.05, self._look)
+
+    def drain(self) -> None:
+        """Take all that has come."""
+        while self._open:
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            header = read_header(frames[1]) if len(frames) == 3 else None
+            if header is not None and header[2] is not None:
+                self._gate.heard(time.monotonic(), frames[0].decode(errors="replace"), header[2])
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._open:
+            self._open = False
+            if self._again is not None:
+                self._again.cancel()
+            self._loop.remove_reader(_descriptor(self._socket))
+            self._socket.close()
 
 
 class SubscriptionStream:
-    """``actors.context.Subscription``: follows one path's publisher across its restarts.
+    """``actors.context.Subscription``: follows one path's publisher across its restarts and promotions.
 
     Args:
         context: the process's ZeroMQ context.
@@ -86,9 +240,11 @@ class SubscriptionStream:
         self._resolve = resolve
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Received] = deque(maxlen=_MAX_WAITING)
+        self._handover = Handover(self._waiting.append, self._ask, time.monotonic)
         self._arrived = asyncio.Event()
-        self._lost = asyncio.Event()
-        self._endpoint = ""
+        self._changed = asyncio.Event()
+        self._connected: set[str] = set()
+        self._lost: set[str] = set()
         #: frames that were not ours
         self.malformed = 0
         self._socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
@@ -100,6 +256,7 @@ class SubscriptionStream:
         self._loop.add_reader(_descriptor(self._socket), self._drain)
         self._loop.add_reader(_descriptor(self._monitor), self._drain_monitor)
         self._follower = self._loop.create_task(self._follow())
+        self._expiring = False
         self._closed = False
 
     def __aiter__(self) -> AsyncIterator[Received]:
@@ -119,6 +276,11 @@ class SubscriptionStream:
             await self._arrived.wait()
         return self._waiting.popleft()
 
+    @property
+    def missed(self) -> int:
+        """Gaps after promotions that nobody could close."""
+        return self._handover.missed
+
     def close(self) -> None:
         """End the stream."""
         if self._closed:
@@ -131,44 +293,66 @@ class SubscriptionStream:
         self._socket.close()
 
     async def _follow(self) -> None:
-        """Connect to where the path is; look again when the connection is lost, and each second in any case."""
+        """Be connected to where the path is and to its standbys; look again when one is lost, and each second."""
+        incarnation = 0
         while True:
-            if self._lost.is_set():
-                self._disconnect()
+            self._changed.clear()
             place = await self._resolve(self._path)
-            if place.state == "running" and place.pub and place.pub != self._endpoint:
-                self._disconnect()
-                self._lost.clear()
-                self._socket.connect(place.pub)
-                self._endpoint = place.pub
-            if not self._endpoint:
+            if place.state == "running":
+                if 0 < place.incarnation < incarnation:
+                    self._handover.forget(place.incarnation)  # the path was deleted and made again
+                incarnation = place.incarnation
+                self._connect({place.pub, *place.standbys} - {""})
+            elif self._lost:
+                self._connect(self._connected - self._lost)
+            if not self._connected:
                 await asyncio.sleep(_LOOK_EVERY)
                 continue
+            pause = 1.0 if place.state == "running" else _LOOK_EVERY
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), 1.0)
+                await asyncio.wait_for(self._changed.wait(), pause)
 
-    def _disconnect(self) -> None:
-        if self._endpoint:
+    def _connect(self, wanted: set[str]) -> None:
+        for endpoint in (self._connected - wanted) | self._lost:
             with contextlib.suppress(zmq.ZMQError):  # ZeroMQ may have given it up already
-                self._socket.disconnect(self._endpoint)
-            self._endpoint = ""
+                self._socket.disconnect(endpoint)
+            self._connected.discard(endpoint)
+        self._lost.clear()
+        for endpoint in wanted - self._connected:
+            self._socket.connect(endpoint)
+            self._connected.add(endpoint)
+
+    def _ask(self, topic: str) -> None:
+        """Have publishers that hand over send again all they keep of a topic: they see each subscription made."""
+        self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
 
     def _drain(self) -> None:
         """The descriptor is edge triggered: take everything, or it will not fire again."""
         if self._closed:
             return
+        take = self._handover.take
         while True:
             try:
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
-            if len(frames) != 3 or len(frames[1]) != _HEADER.size:
+            header = read_header(frames[1]) if len(frames) == 3 else None
+            if header is None:
                 self.malformed += 1
                 continue
-            (incarnation,) = _HEADER.unpack(frames[1])
-            self._waiting.append(Received(frames[0].decode(errors="replace"), frames[2], incarnation))
+            incarnation, flags, mark, prev = header
+            take(frames[0].decode(errors="replace"), frames[2], incarnation, flags, mark, prev)
         if self._waiting:
             self._arrived.set()
+        if self._handover.holding and not self._expiring:
+            self._expiring = True
+            self._loop.call_later(0.05, self._expire)
+
+    def _expire(self) -> None:
+        self._expiring = False
+        if not self._closed:
+            self._handover.expire()
+            self._drain()
 
     def _drain_monitor(self) -> None:
         while not self._closed:
@@ -176,8 +360,11 @@ class SubscriptionStream:
                 frames = self._monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if parse_monitor_message(frames)["event"] in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED):
-                self._lost.set()
+            event = parse_monitor_message(frames)
+            if event["event"] in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED):
+                endpoint = event["endpoint"].decode(errors="replace")
+                self._lost.update({endpoint} & self._connected or self._connected if endpoint else self._connected)
+                self._changed.set()
 
 
 def _descriptor(socket: "zmq.Socket[bytes]") -> int:

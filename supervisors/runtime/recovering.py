@@ -1,4 +1,4 @@
-"""Recovery in a supervisor's shell: a restart becomes a case, decided by rule, carried out rung by rung, kept for people.
+"""Recovery in a supervisor's shell: a restart becomes a case, decided by rule and carried out rung by rung.
 
 The tree's machine sees one start, from ``StartChild`` to its outcome; which rungs are tried in between is this room's
 business. Rules kept here:

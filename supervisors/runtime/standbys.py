@@ -12,9 +12,11 @@ import ray
 
 from supervisors.core.errors import RayvisorError
 from supervisors.recovery.policy import RecoverySpec
+from supervisors.runtime.factory import is_default
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import HostRow
 from supervisors.signals.messages import Assign, Exited, Feed, Ignored, Promoted, StandbyState, StartFailed, Unfollow
+from supervisors.signals.proc import pid_alive
 from supervisors.spec.compiled import PlacementSpec
 from supervisors.spec.compiled import encode as encode_spec
 from supervisors.trail.events import EventKind
@@ -163,7 +165,8 @@ class Standbys:
 
         def make() -> None:
             try:
-                row = shell.factory.create(path, _apart(placement, node), state="standby")
+                apart = _apart(placement, node)
+                row = self._spare(path, apart) or shell.factory.create(path, apart, state="standby")
             except RayvisorError as error:
                 why = str(error)
                 shell.loop.call_soon(lambda: self._not_made(child_id, why))
@@ -171,6 +174,20 @@ class Standbys:
             shell.loop.call_soon(lambda: self._made(child_id, args, row))
 
         shell.executor.submit(make)
+
+    def _spare(self, path: str, placement: PlacementSpec) -> HostRow | None:
+        """A spare, as long as one is left for whoever fails next."""
+        shell = self._shell
+        if not is_default(placement):
+            return None
+        spares = shell.store.hosts("state='spare' AND pool=''")
+        if len(spares) <= min(1, shell.system.spares):
+            return None
+        row = shell.store.claim_spare(path, "")
+        if row is None or not pid_alive(row.pid, row.start_time):
+            return None
+        shell.store.set_host_state(row.id, "standby")
+        return msgspec.structs.replace(row, state="standby")
 
     def _not_made(self, child_id: str, why: str) -> None:
         self._making[child_id] -= 1

@@ -267,8 +267,8 @@ class Warden:
         sys.setswitchinterval(SWITCH_INTERVAL)
         self.loop.start()
         if not self._adopting:
-            placed = sum(1 for worker in topology.workers.values() if not is_default(worker.placement))
-            count = topology.processes - placed
+            apart = [worker for worker in topology.workers.values() if not is_default(worker.placement)]
+            count = topology.processes - sum(1 + worker.standbys for worker in apart)
             self._say(f"starting {count} host processes")
             shell.executor.submit(lambda: self._make_hosts(factory, count))
             while not store.hosts("state IN ('creating', 'spare')") and not self._stop.is_set():

@@ -365,6 +365,7 @@ class Resolved(msgspec.Struct, tag="Q", array_like=True, frozen=True):
     incarnation: int = 0
     epoch: int = 0
     endpoint: str = ""
+    standbys: tuple[str, ...] = ()
 
 
 class AskStatus(msgspec.Struct, tag="c", array_like=True, frozen=True):

@@ -269,7 +269,8 @@ class FileLeaseStore:
         body = _encoder.encode(_Header(path))
         if len(body) > _HEADER - 16:
             raise ValueError(f"a path of {len(path)} characters is too long for a lease")
-        header = _MAGIC + _FORMAT.to_bytes(2, "little") + len(body).to_bytes(2, "little") + _crc(body) + body
+        lengths = _FORMAT.to_bytes(2, "little") + len(body).to_bytes(2, "little")
+        header = _MAGIC + lengths + _crc(lengths + body) + body
         write_all(self._disk, file, header.ljust(_SIZE, b"\x00"), 0)
         self._disk.fsync(file)
         self._disk.fsync_dir(name.parent)
@@ -353,7 +354,7 @@ def _read_header(data: bytes, name: Path) -> str:
         raise StoreUnavailable(
             f"{name} has format {form}; this rayvisor knows {_FORMAT}", code=7023, fix="use the newer rayvisor"
         )
-    if data[:8] != _MAGIC or form != _FORMAT or length > _HEADER - 16 or _crc(body) != data[12:16]:
+    if data[:8] != _MAGIC or form != _FORMAT or length > _HEADER - 16 or _crc(data[8:12] + body) != data[12:16]:
         raise _damaged(name, "its header")
     return _header_decoder.decode(body).path
 

@@ -115,7 +115,7 @@ class PostgresLeaseStore:
             left = self._left(row, asked_at)
             current = "" if row.released else row.holder
             if not may_take(current, holder, proved_dead, left <= 0):
-                return Held(path, row.holder, row.token, left)
+                return Held(path, row.holder, row.token, min(row.ttl, left))
             token = next_token(row.token, floor)
             link.ask(_GRANT, (*key, holder, str(token), repr(ttl)))
             return Grant(path, holder, token, ttl, asked_at, current if current != holder else "")

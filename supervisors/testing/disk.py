@@ -42,6 +42,7 @@ class FaultyDisk:
         self._synced: dict[int, bytes] = {}  # by inode
         self._names: dict[Path, dict[str, int]] = {}  # by folder: what its names stood for when it was last synced
         self._gone: dict[Path, bytes] = {}  # what synced names stood for that were removed or replaced since
+        self._moved: dict[Path, Path] = {}
         self._failed: set[int] = set()
         self._boot = 1
         #: how often each call was made
@@ -95,10 +96,12 @@ class FaultyDisk:
                 elif (durable := self._synced.get(inode)) is not None and (now := entry.read_bytes()) != durable:
                     entry.write_bytes(blend(durable, now, chance) if chance else durable)
         for path, content in self._gone.items():
-            if chance is None or chance.random() < 0.5:
+            moved = self._moved.get(path)
+            if chance is None or chance.random() < 0.5 or (moved is not None and not moved.exists()):
                 path.unlink(missing_ok=True)
                 path.write_bytes(content)
         self._gone.clear()
+        self._moved.clear()
         self._failed.clear()
         for folder in self._names:
             self._note(folder)
@@ -186,6 +189,8 @@ class FaultyDisk:
         """See ``Disk``."""
         self._meet("rename", target)
         self._lose(target)
+        self._lose(source)
+        self._moved[source] = target
         self._below.rename(source, target)
         self._paths.update({fd: target for fd, path in self._paths.items() if path == source})
 

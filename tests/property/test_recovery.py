@@ -52,7 +52,7 @@ from supervisors.recovery.policy import (
     Rung,
     ValidationStep,
 )
-from supervisors.recovery.progress import EDGES, State
+from supervisors.recovery.progress import EDGES, History, State
 from tests.unit.recovery.support import PATH, Known
 
 BOOLS = st.sampled_from([True, False, None])
@@ -105,7 +105,10 @@ class Life(RuleBasedStateMachine):
     def start(self, spec: RecoverySpec) -> None:
         self.spec = spec
         self.now = 1000.0
-        self.case = RecoveryCase(PATH, spec)
+        known: dict[str, tuple[float, ...]] = {
+            f"{rung}:{step}": (20.0,) for rung in Rung for step in ("fence", "promote", "restore", "start")
+        }
+        self.case = RecoveryCase(PATH, spec, History(known))
         self.source = Known()
         self.incarnation = 1
         self.in_hand: Attempt | None = None
@@ -160,8 +163,8 @@ class Life(RuleBasedStateMachine):
         if isinstance(event, AttemptSucceeded) and effects:
             self.in_hand = None
             self.passed = set()
-        if isinstance(event, Validated) and event.ok and effects:
-            self.passed.add(event.step)
+        if isinstance(event, Validated) and effects:
+            self.passed = self.passed | {event.step} if event.ok else self.passed - {event.step}
         preserved = False
         for effect in effects:
             match effect:
@@ -202,6 +205,8 @@ class Life(RuleBasedStateMachine):
                 case Resize(size, _):
                     self.resized(size)
                 case Validate():
+                    assert self.in_hand is None, "nothing is checked before it is up"
+                    assert not self.held
                     assert self.runs == [] or effect.run > self.runs[-1].run
                     self.runs.append(effect)
                 case SetTimer(token, at):
@@ -366,6 +371,23 @@ class Life(RuleBasedStateMachine):
         if really == 0:
             self.step(Withdrawn("stopped"))
 
+    @rule(steps=st.integers(1, 8), bad=st.sampled_from([0, 0, 0, 1, 2, 3]))
+    def go_on(self, steps: int, bad: int) -> None:
+        """What comes next in the ordinary course of things, so that runs get far; check number ``bad`` fails."""
+        checks = 0
+        for _ in range(steps):
+            if self.held:
+                self.step(Approved(self.held, "ann", "fine"))
+            elif self.in_hand is not None:
+                self.success()
+            elif self.case.record().running_at is not None:
+                checks += 1
+                self.check_answers(checks != bad)
+            elif self.timers:
+                token = min(self.timers, key=lambda token: self.timers[token])
+                self.now = max(self.now, self.timers[token])
+                self.fire(token)
+
     # ------------------------------------------------------------ what always holds
 
     @invariant()
@@ -377,6 +399,13 @@ class Life(RuleBasedStateMachine):
         assert (self.case.attempting is None) == (self.in_hand is None)
         assert {timer.token for timer in record.timers.values()} == set(self.timers)
         assert self.case.multiplier == self.size
+        belong = {
+            State.RECOVERY_IN_PROGRESS: {"attempt", "rto", "far"},
+            State.VALIDATING: {"answer", "pause", "rto", "far"},
+            State.RECOVERED: {"answer", "pause", "retry", "ramp", "watch"},
+            State.MANUAL_RECOVERY: {"hold", "rto", "far"},
+        }
+        assert set(record.timers) <= belong.get(record.state, set()), "no timer outlives what it is for"
         if not self.closed:
             assert (record.state is State.MANUAL_RECOVERY) == bool(self.held), "manual never without a hold"
             assert record.state not in (State.FAILURE_DETECTED, State.RECOVERY_FAILED), "nobody stays there"

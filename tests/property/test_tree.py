@@ -509,14 +509,21 @@ def concurrent_specs(draw: DrawFn) -> SupervisorSpec:
     """Concurrent workers only, little room in the window."""
     flags = SupervisorFlags(
         draw(st.sampled_from((Strategy.ONE_FOR_ONE, Strategy.SIMPLE_ONE_FOR_ONE))),
-        draw(st.integers(0, 3)),
+        draw(st.sampled_from((0, 0, 2, 9))),
         draw(st.integers(1, 10)),
-        budgets=draw(st.sampled_from(BUDGETS)),
+        budgets=draw(st.sampled_from(BUDGETS[1:])),
     )
     ids = "t" if flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE else "abc"
     common = draw(child_specs("t", SupervisorFlags()))
-    children = [replace(common, id=i, type=ChildType.WORKER, concurrent=True, shutdown=5.0) for i in ids]
-    return SupervisorSpec(flags, tuple(children))
+    common = replace(
+        common,
+        restart=draw(st.sampled_from((Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT))),
+        type=ChildType.WORKER,
+        concurrent=True,
+        shutdown=5.0,
+        max_consecutive=draw(st.sampled_from((None, None, None, 1))),
+    )
+    return SupervisorSpec(flags, tuple(replace(common, id=i) for i in ids))
 
 
 class ConcurrentMachine(TreeMachine):
@@ -527,9 +534,9 @@ class ConcurrentMachine(TreeMachine):
         super().boot(spec, all_well)
 
     @precondition(lambda self: not self.over and any(p.ready for p in self.processes.values()))
-    @rule(data=st.data(), others=st.integers(1, 3), reason=st.sampled_from(REASONS[2:]))
-    def crash_beside_a_stop(self, data: DataObject, others: int, reason: ExitReason) -> None:
-        """One is being stopped by order; meanwhile others crash."""
+    @rule(data=st.data(), others=st.integers(1, 3), reason=st.sampled_from(REASONS[2:]), fail=st.booleans())
+    def crash_beside_a_stop(self, data: DataObject, others: int, reason: ExitReason, fail: bool) -> None:
+        """One is being stopped by order; meanwhile others crash, and may fail to start again."""
         ids = sorted(p.id for p in self.processes.values() if p.ready)
         stopped = data.draw(st.sampled_from(ids))
         self.refs += 1
@@ -539,6 +546,24 @@ class ConcurrentMachine(TreeMachine):
         self.send(AdminCalled(ref, Call.TERMINATE_CHILD, stopped))
         for process in [p for p in self.processes.values() if p.ready and not p.told][:others]:
             self.exit_of(process, reason)
+        if fail and self.machine.recovering:
+            self.fail_start(min(self.machine.recovering))
+
+    @precondition(lambda self: not self.over and self.machine.recovering and self.timers)
+    @rule()
+    def time_out(self) -> None:
+        self.fire()
+
+    def fail_start(self, child_id: str) -> None:
+        """A start in the background fails: its retry does not wait for the foreground either."""
+        process, child, machine = self.processes[child_id], self.machine.children[child_id], self.machine
+        if process.told:
+            return
+        at_once = not machine.closing and machine.mailbox.shutdown is None and machine.window.has_room(self.now)
+        at_once = at_once and child.spec.max_consecutive is None
+        del self.processes[child_id]
+        self.send(ChildStartFailed(child_id, process.incarnation, init_error("no")))
+        assert not at_once or child.timer or child.state is ChildState.STARTING, "it waits for something"
 
 
 @st.composite

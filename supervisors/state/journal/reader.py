@@ -64,7 +64,7 @@ class JournalReader:
         if plan is None:
             return 0
         if plan.cap < ENDLESS:
-            return plan.cap
+            return max(plan.cap, plan.state.begin.sequence - 1)
         last = plan.state.begin.sequence - 1
         after = max(last, plan.segments[-1].first - 1 if plan.segments else 0)
         for _ in self._chunks(after, CHUNK, None):

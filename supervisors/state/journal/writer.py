@@ -145,14 +145,13 @@ class JournalWriter:
             if self._sync:
                 self._disk.fdatasync(self._fd)
         except OSError as error:
-            self._cut()
-            self._check()  # a newer writer may have removed what we were making
+            self._void()
             raise _refused(self._folder, error) from error
-        # The order is what makes this safe against a newer writer: it raises the fence, syncs it, and only then reads
-        # the mark. Either it sees this mark, or we see its fence and do not acknowledge.
+        # The order is what makes this safe against a newer writer, which raises the fence and only then reads the mark:
+        # either it sees this mark, or we see its fence and do not acknowledge.
         self._control.mark(last, self._first, end, synced=self._sync)
+        self._offset = end  # even if it is fenced now: the newer one may count on it, so it must not be cut
         self._check()
-        self._offset = end
         self.durable = last
         return first, last, frames
 
@@ -162,7 +161,7 @@ class JournalWriter:
             return
         self._closed = True
         with suppress(OSError):
-            if not self._broken:
+            if not self._broken and not self._control.newer():
                 # the room taken and not used
                 self._disk.truncate(self._fd, self._offset)
                 self._disk.fdatasync(self._fd)
@@ -227,11 +226,20 @@ class JournalWriter:
         self._offset = self._allocated = HEADER_SIZE
         self._broken = False
 
-    def _cut(self) -> None:
-        """After a failure: nothing behind the durable end may be read again."""
+    def _void(self) -> None:
+        """After a failure: nothing behind the durable end may be read again, also after a power failure.
+
+        A new segment that begins there makes sure of that. While the disk does not even take that, it is tried again
+        by each append, and until it succeeds a power failure may leave whole what was told to have failed.
+
+        Raises:
+            Fenced: a newer writer took over. It may have removed what we were making.
+        """
         self._broken = True
         with suppress(OSError):
             self._disk.truncate(self._fd, self._offset)
+        with suppress(OSError):
+            self._begin_segment()
 
 
 def _refused(folder: Path, error: OSError) -> JournalFailed:

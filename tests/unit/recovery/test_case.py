@@ -116,6 +116,19 @@ def test_steps_told_from_inside_the_attempt() -> None:
     assert again.case.progress(again.now + 99).eta == pytest.approx(0.3), "late on the first, the second still to come"
 
 
+def test_the_percent_never_falls_when_a_rung_does() -> None:
+    history = History({"hot:fence": (1.0,), "hot:promote": (9.0,)})
+    driven = Driven(SPEC, history)
+    driven.fail(source=Known(synced=True))
+    driven.step(StepDone("fence", 1.0), 1.0)
+    driven.now += 0.9
+    shown = driven.case.progress(driven.now).percent
+    assert shown == pytest.approx(19.0, abs=0.1), "with the time the step in hand has had"
+    effects = driven.step(AttemptFailed(Rung.HOT, "no"))
+    assert [told.progress.percent for told in of(effects, Progressed)] == [shown, shown]
+    assert driven.case.progress(driven.now).done == ("decide",)
+
+
 # ---------------------------------------------------------------- down the ladder
 
 
@@ -240,6 +253,18 @@ def test_in_market_hours_all_but_hot_wait_for_leave() -> None:
     effects = driven.step(AttemptFailed(Rung.COLD, "no"))
     assert names(effects) == ["Preserve", "RungFailed", "Hold", "AskApproval"]
     assert driven.case.hold_id.endswith(":2")
+
+
+def test_leave_in_market_hours_is_no_manual_recovery() -> None:
+    spec = RecoverySpec(standbys=1, approval=HOURS.approval, ramp=RampSpec(after=(Rung.MANUAL,)))
+    driven = Driven(spec)
+    driven.fail(source=Known(valid=True, age=1.0, market=True))
+    assert names(driven.step(Approved(driven.case.hold_id, "ann"))) == ["Answered", "Release", "Attempt"]
+    assert "hold" not in driven.timers()
+    manual = Driven(spec)
+    manual.fail(source=Known(suspected=True))
+    effects = manual.step(Approved(manual.case.hold_id, "ann", rung=Rung.HOT))
+    assert names(effects) == ["Answered", "Release", "Resize", "Attempt"]
 
 
 def test_a_fall_in_market_hours_asks_again() -> None:

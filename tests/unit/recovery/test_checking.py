@@ -275,6 +275,7 @@ def test_failing_in_the_ramp_begins_it_anew_whatever_rung_follows() -> None:
     effects = driven.fail(2, HOT)
     assert names(effects) == ["Preserve", "Decided", "Resize", "Attempt"]
     assert one(effects, Resize) == Resize(0.0, 0.0), "full size was never proved right"
+    assert driven.timers() == {"attempt", "rto", "far"}, "the ramp of the life that failed is over"
     driven.up(Rung.HOT, 3)
     assert one(driven.last, Resize) == Resize(0.0, 120.0)
 

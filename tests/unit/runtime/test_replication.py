@@ -118,17 +118,18 @@ async def test_the_last_frame_lost_is_found_without_another_append(both: Cluster
 
 
 async def test_a_standby_that_stops_confirming_is_not_waited_for_longer_and_comes_back(both: Cluster) -> None:
+    both.spec = policy(AckMode.BOTH, standby_timeout=1.0)
     primary, standby = await both.pair("other")
     primary.loses = lambda message: True
     clock = asyncio.get_running_loop().time
     began = clock()
     await primary.put(3)
     first = clock() - began
-    assert 0.2 < first < 3.0, "it waited for the standby as long as agreed"
+    assert 0.7 < first < 5.0, "it waited for the standby as long as agreed"
     assert len(primary.notes("lagging")) == 1
     began = clock()
     await primary.put(4)
-    assert clock() - began < 0.25, "no longer waited for"
+    assert clock() - began < 0.7, "no longer waited for"
     primary.loses = lambda message: False
     await until(lambda: standby.target.seen == [0, 1, 2, 3, 4])
     await until(lambda: standby.state == "synced")
@@ -145,13 +146,14 @@ async def test_a_standby_that_stops_confirming_is_not_waited_for_longer_and_come
 
 
 async def test_a_standby_known_to_be_dead_is_not_waited_for_at_all(both: Cluster) -> None:
+    both.spec = policy(AckMode.BOTH, standby_timeout=30.0)
     primary, standby = await both.pair()
     standby.vanish()
     task = asyncio.ensure_future(primary.put(3))
     await asyncio.sleep(0.02)
     assert not task.done()
     primary.plane.call_soon(lambda: primary.journal.unfollow(standby.name))
-    async with asyncio.timeout(0.2):
+    async with asyncio.timeout(5.0):
         await task
 
 

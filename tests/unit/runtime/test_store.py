@@ -172,3 +172,33 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert failure.value.code == 2010
     with pytest.raises(LaunchError):
         GoalStore(tmp_path / "missing")
+
+
+def test_a_supervisor_is_told_anew_and_keeps_what_it_knows(store: GoalStore) -> None:
+    store.declare({"/": b"", "/cell": b"old"})
+    save(store, "/cell/md", host="h1", incarnation=2)
+    store.save("/cell", SupervisorRecord((11, 10), (), floor=9), [], [])
+    store.redeclare({"/cell": b"new", "/desk": b"first"})
+    assert (store.part("/cell"), store.part("/desk")) == (b"new", b"first")
+    assert store.record("/cell")[0].stamps == (11, 10)
+    assert store.place("/cell/md").incarnation == 2  # type: ignore[union-attr]
+    assert store.record("/desk")[0].stamps == ()
+
+
+def test_what_is_in_the_topology_no_more_leaves_nothing(store: GoalStore) -> None:
+    store.declare({"/": b"", "/a_b": b"", "/a_b/y": b"", "/aXb": b"", "/a_bc": b""})
+    for path in ("/a_b", "/a_b/x", "/a_b/y/z", "/aXb/x", "/a_bc/x"):
+        save(store, path)
+    store.undeclare("/a_b")
+    assert store.supervisors() == ["/", "/aXb", "/a_bc"]
+    assert {place.path for place in store.places()} == {"/aXb/x", "/a_bc/x"}
+
+
+def test_a_claim_holds_until_it_is_stale_or_given_back(store: GoalStore) -> None:
+    assert store.claim("key", "first", lambda value: False) == ""
+    assert store.claim("key", "second", lambda value: False) == "first"
+    assert store.get("key") == "first"
+    assert store.claim("key", "second", lambda value: value == "first") == ""
+    store.put(key="")
+    assert store.claim("key", "third", lambda value: False) == ""
+    assert store.get("key") == "third"

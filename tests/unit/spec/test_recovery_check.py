@@ -148,6 +148,16 @@ FAULTS: dict[str, tuple[str, tuple[int, ...]]] = {
         "    - {id: a, actor: 'm:C', recovery: {standbys: 1}}\n    - {id: b, actor: 'm:C'}\n",
         (),
     ),
+    "a ladder for all fits the last of them": (
+        "defaults: {child: {recovery: {ladder: [hot, cold]}}}\ntree:\n  children:\n"
+        "    - {id: a, actor: 'm:C'}\n    - {id: b, actor: 'm:C', recovery: {standbys: 1}}\n",
+        (),
+    ),
+    "a ladder behind a null is not in effect": (
+        "defaults: {child: {recovery: {ladder: [hot, cold]}}}\npolicies: {off: {recovery: null}}\n"
+        "tree:\n  children:\n    - {id: a, actor: 'm:C', policy: off, recovery: {}}\n",
+        (),
+    ),
     "a ladder for all fits none of them": (
         "defaults: {child: {recovery: {ladder: [§hot, cold]}}}\ntree:\n  children:\n"
         "    - {id: a, actor: 'm:C'}\n    - {id: b, actor: 'm:C'}\n",

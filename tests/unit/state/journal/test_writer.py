@@ -1,6 +1,7 @@
 """The journal's writer: appending, rotation, failing disks, two writers."""
 
 import errno
+import random
 from contextlib import suppress
 from pathlib import Path
 
@@ -189,7 +190,12 @@ def test_a_writer_frozen_behind_its_mark_is_counted_and_not_acknowledged(
     with pytest.raises(Fenced):
         old.append(bodies(1, 2))
     assert newer[0].durable == 2
-    assert numbers(folder, FaultyDisk()) == [1, 2]
+    newer[0].append(bodies(3, 1))
+    with pytest.raises(Fenced):
+        old.append([b"late"])
+    old.close()  # and must not cut what the newer one counts on
+    assert numbers(folder, FaultyDisk()) == [1, 2, 3]
+    assert JournalReader(folder, disk=FaultyDisk()).verify().findings == ()
 
 
 def test_a_frozen_writer_cannot_store_its_mark_in_the_newer_ones_file(folder: Path, disk: FaultyDisk) -> None:
@@ -285,6 +291,7 @@ def test_a_failed_append_of_a_process_that_is_killed_is_not_read_by_the_next(
     disk.fail(call, part=1.0, match=".seg")
     if not cut:
         disk.fail("truncate")
+        disk.fail("open", match=".seg.new")
     with pytest.raises(JournalFailed):
         writer.append([b"00000004 void"])
     writer.abandon()
@@ -294,6 +301,22 @@ def test_a_failed_append_of_a_process_that_is_killed_is_not_read_by_the_next(
     following.append(bodies(4, 1))
     assert numbers(folder, disk) == [1, 2, 3, 4]
     assert JournalReader(folder, disk=disk).verify().findings == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_was_told_to_have_failed_does_not_come_back_with_the_power(
+    folder: Path, disk: FaultyDisk, seed: int
+) -> None:
+    """The sync fails, all of the write reaches the disk later, the cut does not: the new segment makes it void."""
+    writer = opened(folder, 1, disk)
+    writer.append(bodies(1, 3))
+    disk.fail("fdatasync", match=".seg")
+    with pytest.raises(JournalFailed):
+        writer.append([b"00000004 void"])
+    writer.abandon()
+    disk.power_failure(random.Random(seed))
+    assert numbers(folder, disk) == [1, 2, 3]
+    assert opened(folder, 2, disk).durable == 3
 
 
 def test_a_failed_first_append_of_a_segment_is_replaced(folder: Path, disk: FaultyDisk) -> None:
