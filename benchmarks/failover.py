@@ -84,7 +84,7 @@ def live(kills: int) -> list[Row]:
             {
                 "id": "venue",
                 "actor": "actors.venue.replay:ReplayVenue",
-                "config": {"capture": capture, "port": _PORT, "speed": "4x", "loop": True},
+                "config": {"capture": capture, "port": _PORT, "speed": "20x", "loop": True},
             },
             {
                 "id": "target",
@@ -93,7 +93,7 @@ def live(kills: int) -> list[Row]:
                     "symbols": ["BTCUSDT"],
                     "url": f"ws://127.0.0.1:{_PORT}",
                     "rest_url": f"http://127.0.0.1:{_PORT}",
-                    "budget": {"limit": 100_000},
+                    "budget": {"connections": 100_000},
                 },
                 "ready_timeout": "30s",
                 "recovery": {"standbys": 1},

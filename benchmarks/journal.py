@@ -3,10 +3,10 @@
 ``python -m benchmarks.journal [--json] [--samples N] [--quick] [--folder F]`` (STA-1)
 
 Durable events: 64 asyncio writers, each awaiting the acknowledgement of its own event of 200 bytes before it writes
-the next, through ``GroupCommitter`` and one ``call_soon_threadsafe`` per batch, as the journal of an actor does. Figures are
-of windows of at least half a second. The peer is SQLite in the same folder and run: WAL, synchronous=FULL, one commit
-per event, which is what a caller gets who must know that its event is durable; a second row shows what SQLite does when
-64 events share a commit, which gives up answering each event for itself. They take turns.
+the next, through ``GroupCommitter`` and one ``call_soon_threadsafe`` per batch, as the journal of an actor does.
+Figures are of windows of at least half a second. The peer is SQLite in the same folder and run: WAL, synchronous=FULL,
+one commit per event, which is what a caller gets who must know that its event is durable; a second row shows what
+SQLite does when 64 events share a commit, which gives up answering each event for itself. They take turns.
 
 One append: from ``append`` to its acknowledgement in the loop, one at a time, with two changes of thread; the peer is
 one write and fdatasync of as many bytes to a plain file. They take turns, too.

@@ -35,7 +35,8 @@ def take_over(shell: "SupervisorShell") -> None:
         shell.standbys.adopt(row.id)
         shell.recovering.adopt(row.id, running=row.id in alive)
     _hear_standbys(shell, lost)
-    effects = shell.machine.resume(record, alive, lost, shell.loop.now())
+    held = tuple(child_id for child_id in shell.recovering.held() if child_id not in alive)
+    effects = shell.machine.resume(record, alive, lost, shell.loop.now(), held)
     for row in record.children:
         place = places[row.id]
         shell.last_reasons.setdefault(row.id, place.reason)

@@ -34,6 +34,8 @@ from supervisors.signals.messages import (
 from supervisors.state.checkpoints import Checkpoint
 from supervisors.state.journal import JournalReader, Record, control, decode_frames
 
+#: seconds between looks whether the connection is made
+_CONNECTING = 0.02
 #: beats without an answer after which we ask again
 _ASK_AGAIN = 2
 #: beats without a word from a primary whose stream we are in, after which we join again
@@ -94,6 +96,7 @@ class Follower:
         self._source = 0  #: epoch of the primary last heard
         self._heard = 0.0
         self._asked = 0.0
+        self._asking = False
         self._progress = 0.0
         self._in_stream = False
         self._live = False
@@ -289,9 +292,18 @@ class Follower:
         self._why = why
         self._parts, self._parts_bytes = [], 0
         self._asked = self._progress = self._journal.clock.monotonic()
-        if not self._send(Join(self._journal.path, self._host, self._received)):
-            self._asked = 0.0
+        if not self._asking:
+            self._ask()
         self._see_state()
+
+    def _ask(self) -> None:
+        """Send the question; again soon while there is no connection, which takes some milliseconds to make."""
+        if self._halted or self._in_stream:
+            self._asking = False
+            return
+        self._asking = not self._send(Join(self._journal.path, self._host, self._received))
+        if self._asking:
+            self._plane.call_later(_CONNECTING, self._ask)
 
     def _send(self, message: Join | Applied) -> bool:
         if self._socket is None:
@@ -430,7 +442,7 @@ class Follower:
                 self._join(f"nothing heard for {silent:.1f} s")
             else:
                 self._confirm()
-        elif silent > _ASK_AGAIN * self._interval or now - self._progress > _STUCK:
+        elif not self._asking and (silent > _ASK_AGAIN * self._interval or now - self._progress > _STUCK):
             self._join(self._why)
         self._see_state()
         self._report()

@@ -110,7 +110,7 @@ class Publisher:
         """Act: send the overlap, then what comes. In the actor's loop."""
         self.set_incarnation(incarnation)
         gate = self._gate
-        if gate is None or not self._shut:
+        if gate is None or not self._shut or not self.open:
             return
         if self._primary is not None:
             self._primary.drain()

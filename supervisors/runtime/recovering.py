@@ -235,6 +235,10 @@ class Recovering:
                 rung, number = hand.case.attempting, hand.case.number
                 self._step(child_id, hand, AttemptSucceeded(rung, note.incarnation, number))
                 self.corrupt.pop(child_id, None)
+        elif note.kind in (NoteKind.HOLD_RELEASED, NoteKind.HOLD_REJECTED):
+            by = dict(note.data).get("by")
+            if by:  # an order over the supervisor's head, no answer to the case
+                self._withdraw(child_id, hand, f"{note.kind.value} by {by}")
         elif note.kind is NoteKind.CHILD_STOPPED and not self._is_coming_back(child_id):
             self._withdraw(child_id, hand, "stopped")
 
@@ -376,7 +380,7 @@ class Recovering:
             return
         if child.state is ChildState.HELD:
             if hand.next is not None and hand.hold is None:
-                shell.step(HoldReleased(child_id))
+                shell.step(HoldReleased(child_id, child.incarnation))
             return
         order = hand.order
         if order is None:
@@ -420,12 +424,12 @@ class Recovering:
         hand.next = hand.hold = None
         child = self._shell.machine.children.get(child_id)
         if child is not None and child.state is ChildState.HELD:
-            self._shell.step(HoldRejected(child_id))
+            self._shell.step(HoldRejected(child_id, child.incarnation))
             return
         if hand.order is not None:
             order, hand.order = hand.order, None
             self._shell.step(ChildHeld(child_id, order.incarnation, f"rejected by {who}: {why}"))
-            self._shell.step(HoldRejected(child_id))
+            self._shell.step(HoldRejected(child_id, order.incarnation))
 
     def _resize(self, child_id: str, multiplier: float) -> None:
         shell = self._shell
@@ -501,6 +505,10 @@ class Recovering:
         if case.attempting is not None and running:
             incarnation = shell.peers[child_id].incarnation
             self._step(child_id, hand, AttemptSucceeded(case.attempting, incarnation, case.number))
+
+    def held(self) -> list[str]:
+        """Children whose recovery waits for a person."""
+        return [child_id for child_id, hand in self._hands.items() if hand.case.hold_id]
 
     def stop(self) -> None:
         """The supervisor ends."""

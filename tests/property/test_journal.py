@@ -45,9 +45,10 @@ class Journals(RuleBasedStateMachine):
             writer.abandon()
         self._home.cleanup()
 
-    @initialize()
-    def start(self) -> None:
-        self.reopen()
+    @initialize(begun=st.booleans())
+    def start(self, begun: bool) -> None:
+        if begun:
+            self.reopen()
 
     # ------------------------------------------------------------ what happens
 

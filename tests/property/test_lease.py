@@ -375,6 +375,38 @@ def test_a_holder_stops_before_the_store_may_give_the_lease_away(
     assert not machine.may_act(own.at(max(real, over) + 1e-6))
 
 
+@settings(max_examples=500, deadline=None)
+@given(
+    holder=RATES,
+    supervisor=RATES,
+    asked=st.floats(0, 6),
+    there=st.floats(0, 2),
+    back=st.floats(0, 2),
+    round_time=st.sampled_from([0.05, 0.2]),
+)
+def test_a_holder_with_peers_stops_before_its_supervisor_may_let_another_begin(
+    holder: float, supervisor: float, asked: float, there: float, back: float, round_time: float
+) -> None:
+    """One word of the supervisor, asked for at ``asked``, said ``there`` later, heard ``back`` later; then silence."""
+    spec = LeaseSpec(on_store_loss=StoreLoss.CONTINUE)
+    own = ModelClock(holder, 77.0)
+    machine = LeaseHolder(spec, own.at(0.0))
+    machine.step(Granted(1, own.at(0.0)), own.at(0.0))
+    said = asked + there
+    begins = max(spec.expire, said * supervisor + spec.expire) / supervisor
+    real = 0.0
+    while real < begins:
+        now = own.at(real)
+        word_at = own.at(asked) if real >= said + back else float("-inf")
+        for effect in machine.step(Ticked(), now):
+            if isinstance(effect, Renew):
+                machine.step(StoreFailed(effect.sent_at, "down"), now)
+            elif isinstance(effect, AskPeers):
+                machine.step(PeersSaid(now - word_at <= spec.expire - spec.margin - spec.renew, now), now)
+        real += round_time
+    assert not machine.may_act(own.at(begins + 1e-6))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     expire=st.floats(0.05, 600),

@@ -425,7 +425,7 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestLife.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
 
 CONDITIONS = st.builds(
     Rule,

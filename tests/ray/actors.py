@@ -1,6 +1,7 @@
 """Children for the tests on real Ray: each does one thing, well or badly, when it is told to."""
 
 import asyncio
+import itertools
 import ctypes
 import os
 import time
@@ -206,3 +207,33 @@ class Existing:
         await asyncio.sleep(0)
         self.value *= 2
         return self.value
+
+
+class Ticker(Actor):
+    """Publishes the number of each 5 ms of the machine's clock: every instance makes the same items by itself."""
+
+    async def run(self) -> None:
+        last = int(self.ctx.clock.monotonic() * 200)
+        while True:
+            await asyncio.sleep(0.005)
+            now = int(self.ctx.clock.monotonic() * 200)
+            for number in range(last + 1, now + 1):
+                self.ctx.publish("tick", str(number).encode(), number)
+            last = now
+
+    def acting(self) -> bool:
+        return self.ctx.acting
+
+
+class TickReader(Actor):
+    """Counts what it missed and what it saw twice."""
+
+    async def run(self) -> None:
+        self._seen: list[int] = []
+        async for item in self.ctx.subscribe("/live/ticker", "tick"):
+            self._seen.append(int(item.payload))
+
+    def found(self) -> dict[str, int]:
+        seen = self._seen
+        missed = sum(b - a - 1 for a, b in itertools.pairwise(seen) if b > a + 1)
+        return {"count": len(seen), "missed": missed, "wrong": sum(b <= a for a, b in itertools.pairwise(seen))}

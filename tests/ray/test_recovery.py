@@ -58,6 +58,10 @@ tree:
             validate:
               - {{name: processes, worker: /watch/validate, method: processes}}
               - {{name: well, worker: /watch/validate, method: connectivity}}
+    - id: live
+      children:
+        - {{id: ticker, actor: "tests.ray.actors:Ticker", recovery: {{standbys: 1}}}}
+        - {{id: reader, actor: "tests.ray.actors:TickReader"}}
     - id: watch
       children:
         - {{id: validate, actor: "actors.workers.validate:ValidateRecovery"}}
@@ -206,6 +210,26 @@ def test_cold_is_the_whole_journal(system: Running) -> None:
     found = _recovery(system, f"/warm/cold#{before.incarnation}")
     assert found.rung == "cold"
     assert found.checkpoint == 0
+
+
+def test_a_live_standby_goes_on_with_the_first_item_its_primary_had_not_published(system: Running) -> None:
+    for _ in range(3):
+        before = _synced(system, "/live/ticker")
+        system.ready("/live/reader")
+        standby = before.standbys[0].pid
+        time.sleep(0.2)  # some items to compare
+        os.kill(before.pid, signal.SIGKILL)
+        after = system.ready("/live/ticker", before.incarnation)
+        assert after.pid == standby
+        assert system.ask("/live/ticker", "acting") is True
+    count = _found(system)["count"]
+    found = until(lambda: (f := _found(system)) and f["count"] > count and f, "items go on")
+    assert found["missed"] == 0
+    assert found["wrong"] == 0
+
+
+def _found(system: Running) -> dict[str, int]:
+    return msgspec.convert(system.ask("/live/reader", "found"), dict[str, int])
 
 
 # ---------------------------------------------------------------- people

@@ -179,9 +179,9 @@ class Node:
         await self.journal.open(epoch)
         return self
 
-    async def follow(self, primary: "Node", epoch: int) -> "Node":
+    async def follow(self, primary: "Node", epoch: int, beat: float = 0.05) -> "Node":
         """As its standby."""
-        self.follower = Follower(self.journal, self.name, 0.05)
+        self.follower = Follower(self.journal, self.name, beat)
         await self.follower.restore()
         self.feed(primary, epoch)
         return self

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import tempfile
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from supervisors.core.errors import (
 from supervisors.recovery.policy import AckMode, RecoverySpec
 from supervisors.runtime.codec import StateCodec
 from supervisors.signals.messages import Checkpointed
-from supervisors.state.checkpoints import CheckpointStore
+from supervisors.state.checkpoints import Checkpoint, CheckpointStore
 from supervisors.testing.clock import ManualClock
 from supervisors.testing.disk import FaultyDisk
 from tests.unit.runtime.ledgers import Break, Ledger, Node, Put, Rows, policy, until
@@ -156,6 +157,22 @@ async def test_a_disk_that_fails_acknowledges_and_applies_nothing_and_is_used_ag
     node.vanish()
     again = await nodes.make().begin(2)
     assert again.target.seen == [1, 4, 5]
+
+
+async def test_nothing_is_applied_before_it_is_acknowledged_itself(nodes: Nodes) -> None:
+    disk = FaultyDisk()
+    node = await nodes.make(disk=disk).begin(1)
+    syncing = threading.Event()
+    disk.before = lambda call, path: syncing.set() if call == "fdatasync" else None
+    disk.slow = 0.05
+    disk.fail("fdatasync", errno.EIO, match=".seg", after=1)
+    first = asyncio.ensure_future(node.journal.append(Put("a", 1)))
+    await until(syncing.is_set)  # the first is on its way alone: the second makes a batch of its own, which fails
+    second = asyncio.ensure_future(node.journal.append(Put("a", 2)))
+    assert await first == 1
+    with pytest.raises(JournalFailed):
+        await second
+    assert node.target.seen == [1]
 
 
 async def test_a_newer_life_fences_the_older_one(nodes: Nodes) -> None:
@@ -366,6 +383,23 @@ async def test_a_journal_that_ends_before_its_checkpoint_begins_anew_behind_it(n
     again.vanish()
     last = await nodes.make().begin(3, "warm")
     assert last.target.seen == [1, 2, 3, 4]
+
+
+async def test_a_checkpoint_a_fenced_life_took_late_is_not_used(nodes: Nodes) -> None:
+    old = await nodes.make().begin(1)
+    await old.put(1, 2, 3)
+    old.vanish()
+    new = await nodes.make().begin(2)
+    await new.put(10, 11)
+    new.vanish()
+    body = StateCodec(Ledger()).encode_state(Rows({"a": 99}, [1, 2, 3, 99]))
+    nodes.store.save(Checkpoint(4, 1, 0, 0, "x:Y", 1, body))
+    for rung in ("warm", "cold"):
+        again = nodes.make()
+        restored = await again.journal.restore(rung)
+        assert again.target.seen == [1, 2, 3, 10, 11]
+        assert restored.from_checkpoint == 0
+    assert any("epoch 1" in str(note.data["text"]) for note in nodes.made[-2].notes("restored_with"))
 
 
 async def test_events_written_between_restore_and_open_are_not_missed(nodes: Nodes) -> None:

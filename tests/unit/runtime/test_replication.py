@@ -227,6 +227,17 @@ async def test_a_standby_behind_the_oldest_event_gets_a_snapshot(
     assert again.target.seen == list(range(202))
 
 
+async def test_a_long_backlog_does_not_wait_for_beats(both: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replication, "WINDOW", 4000)
+    monkeypatch.setattr(replication, "_RECENT", 4000)
+    monkeypatch.setattr(replication, "_PART", 2000)
+    primary = await both.node().begin(1)
+    await asyncio.gather(*(primary.journal.append(Put("a", number)) for number in range(2000)))
+    standby = await both.node("other").follow(primary, 1, beat=5.0)
+    await until(lambda: len(standby.target.seen) == 2000, 4.0)
+    assert standby.target.seen == list(range(2000))
+
+
 async def test_a_standby_whose_apply_raises_has_failed(both: Cluster) -> None:
     primary, standby = await both.pair()
     with pytest.raises(ValueError, match="broken"):
@@ -338,6 +349,26 @@ async def test_a_standby_follows_the_one_that_was_promoted(both: Cluster) -> Non
     await promote(second, 3)
     await second.put(5)
     assert second.target.seen == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_standby_that_has_all_before_the_new_primarys_beginning_needs_no_snapshot(both: Cluster) -> None:
+    primary, first = await both.pair("other")
+    second = await both.node("third").follow(primary, 1)
+    await until(lambda: second.state == "synced")
+    primary.vanish()
+    await promote(first, 2)  # its journal begins with event 4
+    parts: list[Message] = []
+
+    def note(message: Message) -> bool:
+        if isinstance(message, SnapshotPart):
+            parts.append(message)
+        return False
+
+    first.loses = note
+    await first.put(3)
+    second.feed(first, 2)
+    await until(lambda: second.target.seen == [0, 1, 2, 3])
+    assert parts == []
 
 
 async def test_a_standby_never_fed_is_promoted_from_the_disk(both: Cluster) -> None:

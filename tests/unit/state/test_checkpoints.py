@@ -147,6 +147,7 @@ def test_every_cut_is_found(store: CheckpointStore) -> None:
         info.file.write_bytes(data[:length])
         assert store.newest_valid()[0] == store.load(older), f"{length} bytes left"
         assert not valid(store, info)
+        assert store.list() == [older], "what is cut is not even listed"
     info.file.write_bytes(data + b"\x00")
     assert not valid(store, info)
     info.file.write_bytes(data)
@@ -379,7 +380,7 @@ def test_threads_may_save_at_once(store: CheckpointStore) -> None:
 def test_prune_keeps_the_newest_whole_ones(store: CheckpointStore, folder: Path) -> None:
     infos = [store.save(checkpoint(number)) for number in range(1, 8)]
     infos[6].file.write_bytes(b"damaged")
-    infos[4].file.write_bytes(infos[4].file.read_bytes()[:-1])
+    infos[4].file.write_bytes(infos[4].file.read_bytes()[:-1] + b"\x00")
     kept = store.prune(3)
     assert kept == [infos[5], infos[3], infos[2]]
     # the damaged ones among them stay as evidence

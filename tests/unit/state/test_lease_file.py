@@ -204,6 +204,25 @@ def test_a_disk_that_fails_is_an_unavailable_store(tmp_path: Path, call: str, co
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+@pytest.mark.parametrize("part", [0.005, 0.05, 0.1])
+def test_a_grant_cut_short_leaves_the_one_before_it_and_its_token_is_passed_over(tmp_path: Path, part: float) -> None:
+    disk = FaultyDisk()
+    store = FileLeaseStore(tmp_path, disk=disk)
+    last = ""
+    for number in range(1, 6):
+        last, replaced = f"life {number}", last
+        grant = granted(store.acquire("/a", last, TTL, proved_dead=replaced))
+    assert grant.token == 5
+    disk.fail("write", part=part)
+    with pytest.raises(StoreUnavailable):
+        store.acquire("/a", "cut short", TTL, proved_dead=last)
+    row = store.read("/a")
+    assert row is not None
+    assert (row.holder, row.token) == (last, 5)
+    assert store.renew("/a", last, 5, TTL)
+    assert granted(store.acquire("/a", "next", TTL, proved_dead=last)).token == 7
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_an_answered_token_outlasts_the_power(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)

@@ -2,18 +2,15 @@
 
 import pytest
 
-from supervisors.core.reasons import NORMAL, SHUTDOWN, ExitKind, ExitReason, crash, init_error
+from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason, crash, init_error
 from supervisors.tree.machine import SupervisorMachine
 from supervisors.tree.messages import (
     AdminCalled,
     Booted,
     Call,
     CancelTimer,
-    ChildExited,
     ChildHeld,
     ChildIgnored,
-    ChildStarted,
-    Effect,
     Exit,
     HoldRejected,
     HoldReleased,
@@ -30,7 +27,6 @@ from supervisors.tree.messages import (
     TimerFired,
 )
 from supervisors.tree.model import (
-    AutoShutdown,
     Backoff,
     ChildSpec,
     ChildType,
@@ -40,45 +36,7 @@ from supervisors.tree.model import (
     SupervisorSpec,
 )
 from tests.unit.tree.harness import Bench, of_kind
-
-ALL = Strategy.ONE_FOR_ALL
-REST = Strategy.REST_FOR_ONE
-GROUPS = pytest.mark.parametrize("strategy", [ALL, REST])
-ABC = tuple(ChildSpec(name) for name in "abc")
-
-
-def held(bench: Bench, child_id: str, why: str = "manual") -> list[Effect]:
-    """The pending start of the child is held."""
-    return bench.send(ChildHeld(child_id, bench.incarnation(child_id), why))
-
-
-def order(bench: Bench, call: Call, child_id: str) -> Reply | None:
-    """The reply to an order, if it came at once."""
-    replies = of_kind(bench.send(AdminCalled("r", call, child_id)), Reply)
-    return replies[0] if replies else None
-
-
-def up_to_hold(*children: ChildSpec, of: str = "b", strategy: Strategy = Strategy.ONE_FOR_ONE) -> Bench:
-    """All up, then ``of`` crashed and its restart is held; under the group strategies others are stopped for it."""
-    bench = Bench(*(children or ABC), strategy=strategy)
-    bench.boot()
-    bench.exit(of, crash("boom"))
-    hold_when_started(bench, of)
-    return bench
-
-
-def hold_when_started(bench: Bench, child_id: str) -> None:
-    """Stops and starts are answered well, but the start of ``child_id`` is held."""
-    while bench.machine.is_busy or bench.machine.recovering:
-        stops, starts = of_kind(bench.effects, StopChild), of_kind(bench.effects, StartChild)
-        if starts and starts[-1].id == child_id:
-            held(bench, child_id)
-            return
-        if starts:
-            bench.started(starts[-1].id)
-        else:
-            bench.exit(stops[-1].id, SHUTDOWN)
-
+from tests.unit.tree.holds import ABC, GROUPS, REST, held, order, up_to_hold
 
 # ---------------------------------------------------------------- the hold itself
 
@@ -258,126 +216,6 @@ def test_a_failed_boot_ends_although_one_is_held() -> None:
     assert of_kind(bench.exit("b", SHUTDOWN), ReportStartFailed)
 
 
-# ---------------------------------------------------------------- groups
-
-
-def test_those_after_it_wait_and_come_up_in_order() -> None:
-    bench = up_to_hold(*(ChildSpec(name) for name in "abcd"), strategy=REST)
-    assert [bench.state(name) for name in "abcd"] == ["running", "held", "undefined", "undefined"]
-    bench.send(HoldReleased("b"))
-    for name in "bcd":
-        assert bench.started_ids() == [name]
-        bench.started(name)
-    assert [bench.state(name) for name in "abcd"] == ["running"] * 4
-
-
-def test_a_group_restart_does_not_start_a_held_child() -> None:
-    bench = up_to_hold(strategy=ALL)
-    assert [bench.state(name) for name in "abc"] == ["running", "held", "undefined"]
-    bench.exit("a", crash())
-    assert bench.started_ids() == ["a"]
-    bench.started("a")
-    assert bench.started_ids() == []
-    assert [bench.state(name) for name in "abc"] == ["running", "held", "undefined"]
-    bench.send(HoldReleased("b"))
-    bench.bring_up()
-    assert [bench.state(name) for name in "abc"] == ["running"] * 3
-
-
-def test_a_group_restart_forgets_a_held_temporary_child() -> None:
-    bench = Bench(ChildSpec("a"), ChildSpec("b", Restart.TEMPORARY), ChildSpec("c"), strategy=ALL)
-    bench.send(Booted())
-    bench.started("a")
-    held(bench, "b")
-    bench.exit("a", crash())
-    assert dict(bench.notes(NoteKind.HOLD_REJECTED)[0].data) == {"by": "group_restart"}
-    bench.bring_up()
-    assert list(bench.machine.children) == ["a", "c"]
-    assert bench.state("c") == "running"
-
-
-def test_a_child_released_behind_a_held_one_waits_for_it() -> None:
-    bench = Bench(*(ChildSpec(name) for name in "abcd"), strategy=REST)
-    bench.boot()
-    bench.exit("c", crash())
-    hold_when_started(bench, "c")
-    bench.exit("b", crash())
-    held(bench, "b")
-    assert [bench.state(name) for name in "abcd"] == ["running", "held", "held", "undefined"]
-    bench.send(HoldReleased("c"))
-    assert bench.started_ids() == []
-    assert [bench.machine.children[name].waits_for for name in "cd"] == ["b", "b"]
-    bench.send(HoldReleased("b"))
-    for name in "bcd":
-        assert bench.started_ids() == [name]
-        bench.started(name)
-
-
-def test_a_held_child_behind_a_released_one_goes_on_waiting_for_its_own_release() -> None:
-    bench = Bench(*ABC, strategy=REST)
-    bench.boot()
-    bench.exit("b", crash())
-    hold_when_started(bench, "b")
-    bench.exit("a", crash())
-    held(bench, "a")
-    assert [bench.state(name) for name in "abc"] == ["held", "held", "undefined"]
-    bench.send(HoldReleased("a"))
-    bench.started("a")
-    assert [bench.state(name) for name in "abc"] == ["running", "held", "undefined"]
-    assert bench.machine.children["c"].waits_for == "b"
-
-
-def test_the_rest_of_a_rejected_child_stays_down_until_somebody_starts_it() -> None:
-    bench = up_to_hold(strategy=REST)
-    bench.send(HoldRejected("b"))
-    assert bench.started_ids() == []
-    assert [bench.state(name) for name in "abc"] == ["running", "undefined", "undefined"]
-    order(bench, Call.RESTART_CHILD, "b")
-    bench.started("b")
-    assert bench.started_ids() == ["c"]
-    bench.started("c")
-    assert of_kind(bench.effects, Reply) == [Reply("r", id="b", incarnation=3)]
-
-
-def test_a_waiting_child_can_be_started_by_hand_alone() -> None:
-    bench = up_to_hold(strategy=REST)
-    order(bench, Call.RESTART_CHILD, "c")
-    bench.started("c")
-    assert [bench.state(name) for name in "abc"] == ["running", "held", "running"]
-    bench.send(HoldReleased("b"))
-    bench.started("b")
-    assert bench.started_ids() == []
-
-
-def test_a_waiting_child_that_was_stopped_by_hand_does_not_start() -> None:
-    bench = up_to_hold(strategy=REST)
-    order(bench, Call.TERMINATE_CHILD, "c")
-    bench.send(HoldReleased("b"))
-    bench.started("b")
-    assert (bench.started_ids(), bench.state("c")) == ([], "undefined")
-
-
-def test_a_waiting_significant_child_is_not_gone() -> None:
-    children = [ChildSpec(name, Restart.TRANSIENT, significant=True) for name in "abc"]
-    bench = Bench(*children, strategy=REST, auto=AutoShutdown.ALL_SIGNIFICANT)
-    bench.boot()
-    bench.exit("b", crash())
-    hold_when_started(bench, "b")
-    order(bench, Call.TERMINATE_CHILD, "b")
-    bench.exit("a", NORMAL)
-    assert not bench.machine.ended
-    assert bench.machine.children["c"].waits_for == "b"
-
-
-def test_the_failure_of_one_that_waited_restarts_the_group_as_ever() -> None:
-    bench = up_to_hold(strategy=REST)
-    bench.send(HoldReleased("b"))
-    bench.started("b")
-    bench.fail("c", init_error("no"))
-    assert bench.started_ids() == ["c"]
-    assert bench.machine.window.count(bench.now) == 2
-
-
 # ---------------------------------------------------------------- orders
 
 
@@ -527,125 +365,6 @@ def test_a_hold_that_crosses_the_kill_for_a_time_out_is_a_hold() -> None:
     assert len(bench.machine.window.stamps) == 1
 
 
-# ---------------------------------------------------------------- a crash of the supervisor
-
-
-def _replaced(bench: Bench, alive: dict[str, int], *, held: tuple[str, ...] = ()) -> tuple[Bench, list[Effect]]:
-    after = Bench(*bench.spec.children, strategy=bench.spec.flags.strategy)
-    after.now = bench.now
-    after.effects = after.machine.resume(bench.machine.record(), alive, {}, bench.now, held)
-    return after, after.effects
-
-
-def test_a_held_child_stays_held_and_is_counted_in_the_note() -> None:
-    bench, effects = _replaced(up_to_hold(), {"a": 1, "c": 1})
-    assert of_kind(effects, StartChild) == []
-    assert of_kind(effects, ReportStarted)
-    assert bench.state("b") == "held"
-    note = bench.notes(NoteKind.ADOPTED)[0]
-    assert dict(note.data) == {"adopted": 2, "lost": 0, "pending": 0, "held": 1}
-    assert of_kind(bench.send(HoldReleased("b")), StartChild) == [StartChild("b", 3, restart=True)]
-
-
-def test_a_released_child_that_came_up_unrecorded_is_adopted() -> None:
-    bench, effects = _replaced(up_to_hold(), {"a": 1, "b": 3, "c": 1})
-    assert (bench.state("b"), bench.incarnation("b")) == ("running", 3)
-    assert of_kind(effects, StartChild) == []
-
-
-@pytest.mark.parametrize("restart", list(Restart))
-def test_held_although_the_predecessor_did_not_live_to_write_it_down(restart: Restart) -> None:
-    bench = Bench(ChildSpec("a"), ChildSpec("b", restart))
-    bench.send(Booted())
-    bench.started("a")
-    assert bench.state("b") == "starting"
-    after, effects = _replaced(bench, {"a": 1}, held=("b",))
-    assert of_kind(effects, StartChild) == []
-    assert after.state("b") == "held"
-    assert "b" in after.machine.dirty, "now it is written down"
-
-
-def test_one_nobody_says_is_held_is_started_and_may_be_held_then() -> None:
-    bench = Bench(ChildSpec("a"), ChildSpec("b"))
-    bench.send(Booted())
-    bench.started("a")
-    after, effects = _replaced(bench, {"a": 1})
-    assert [start.id for start in of_kind(effects, StartChild)] == ["b"]
-    assert of_kind(held(after, "b"), ReportStarted)
-    assert after.state("b") == "held"
-
-
-def test_a_rejected_child_is_not_held_again_by_an_old_answer() -> None:
-    bench = up_to_hold()
-    bench.send(HoldRejected("b"))
-    after, effects = _replaced(bench, {"a": 1, "c": 1}, held=("b",))
-    assert of_kind(effects, StartChild) == []
-    assert after.state("b") == "undefined"
-
-
-@GROUPS
-def test_those_that_wait_go_on_waiting(strategy: Strategy) -> None:
-    after, effects = _replaced(up_to_hold(strategy=strategy), {"a": after_restart(strategy)})
-    assert of_kind(effects, StartChild) == []
-    assert [after.state(name) for name in "abc"] == ["running", "held", "undefined"]
-    after.send(HoldReleased("b"))
-    after.bring_up()
-    assert [after.state(name) for name in "abc"] == ["running"] * 3
-
-
-def after_restart(strategy: Strategy) -> int:
-    """Incarnation of ``a`` after the group of ``b`` was restarted."""
-    return 2 if strategy is ALL else 1
-
-
-def test_those_that_waited_start_when_the_release_had_come_through() -> None:
-    after, effects = _replaced(up_to_hold(strategy=REST), {"a": 1, "b": 3})
-    assert [start.id for start in of_kind(effects, StartChild)] == ["c"]
-    assert after.machine.children["c"].waits_for == ""
-
-
-def test_none_starts_behind_one_that_was_held_unrecorded() -> None:
-    bench = Bench(*ABC, strategy=REST)
-    bench.send(Booted())
-    bench.started("a")
-    after, effects = _replaced(bench, {"a": 1}, held=("b",))
-    assert of_kind(effects, StartChild) == []
-    assert after.machine.children["c"].waits_for == "b"
-
-
-def test_the_rest_of_a_rejected_child_stays_down_after_a_crash() -> None:
-    bench = up_to_hold(strategy=REST)
-    bench.send(HoldRejected("b"))
-    after, effects = _replaced(bench, {"a": 1})
-    assert of_kind(effects, StartChild) == []
-    assert [after.state(name) for name in "abc"] == ["running", "undefined", "undefined"]
-
-
-def test_a_crash_in_the_middle_of_a_shutdown_starts_no_held_child() -> None:
-    bench = up_to_hold()
-    bench.send(ShutdownOrdered(SHUTDOWN))
-    assert bench.state("c") == "stopping"
-    after, effects = _replaced(bench, {"a": 1})
-    assert [start.id for start in of_kind(effects, StartChild)] == ["c"]
-    assert after.state("b") == "held"
-
-
-def test_an_older_life_that_still_runs_is_ended_although_its_end_was_queued() -> None:
-    """Its exit came while another one's was waited for: that is the end, and there is nothing to wait for."""
-    bench = Bench(ChildSpec("a"), ChildSpec("b"))
-    bench.boot()
-    for name in "ab":
-        bench.exit(name, crash())
-        bench.started(name)
-    after, effects = _replaced(bench, {"a": 1, "b": 1})
-    assert of_kind(effects, KillChild) == [KillChild("a", 1, "superseded")]
-    after.send(ChildExited("b", 1, crash()))
-    effects = after.send(ChildExited("a", 1, crash()))
-    assert of_kind(effects, KillChild) == []
-    assert of_kind(effects, StartChild) == [StartChild("a", 3, restart=True)]
-    assert of_kind(after.send(ChildStarted("a", 3)), StartChild) == [StartChild("b", 3, restart=True)]
-
-
 def test_new_flags_leave_a_hold_alone() -> None:
     bench = up_to_hold(strategy=REST)
     flags = SupervisorFlags(Strategy.ONE_FOR_ONE)
@@ -661,15 +380,3 @@ def test_a_machine_that_has_ended_hears_no_answer() -> None:
     machine.step(Booted(), 1.0)
     machine.step(ShutdownOrdered(SHUTDOWN), 1.0)
     assert machine.step(HoldReleased("a"), 1.0) == []
-
-
-def test_one_started_by_hand_behind_a_held_child_waits_when_it_has_ended_by_itself() -> None:
-    bench = up_to_hold(*(ChildSpec(name) for name in "abcd"), strategy=REST)
-    order(bench, Call.RESTART_CHILD, "c")
-    bench.started("c")
-    bench.exit("c", crash())
-    assert bench.started_ids() == []
-    assert [bench.machine.children[name].waits_for for name in "cd"] == ["b", "b"]
-    bench.send(HoldReleased("b"))
-    bench.bring_up()
-    assert [bench.state(name) for name in "abcd"] == ["running"] * 4

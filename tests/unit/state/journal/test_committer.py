@@ -137,6 +137,20 @@ def test_a_failure_voids_what_was_submitted(rig: Rig, call: str, code: int) -> N
     assert rig.disk.synced_again == 0
 
 
+def test_what_waits_behind_a_failing_batch_is_void_too(rig: Rig) -> None:
+    rig.disk.fail("fdatasync", match=".seg")
+    go = rig.hold()
+    for _ in range(5):
+        rig.committer.submit(b"void, and waiting")
+    go()
+    assert rig.told.wait(10)
+    assert [first for first, _ in rig.failures] == [1]
+    rig.committer.resume()
+    assert rig.committer.submit(bodies(1, 1)[0]) == 1
+    assert rig.committer.flush()
+    assert numbers(rig.folder, rig.disk) == [1]
+
+
 def test_a_full_disk_until_there_is_space(rig: Rig) -> None:
     rig.disk.room = 0
     for number in range(3):

@@ -143,6 +143,18 @@ def test_what_is_not_acknowledged_is_not_read(folder: Path, disk: FaultyDisk) ->
     assert numbers(folder, FaultyDisk()) == [1, 2, 3, 4]
 
 
+def test_a_file_that_was_replaced_under_the_reader(folder: Path, disk: FaultyDisk) -> None:
+    writer = opened(folder, 1, disk)
+    writer.append(bodies(1, 3))
+    writer.close()
+    opened(folder, 1, disk).close()
+    disk.power_failure()
+    with JournalReader(folder, disk=disk) as reader:
+        assert [r.sequence for r in reader.read()] == [1, 2, 3]
+        opened(folder, 1, disk).append(bodies(4, 1))  # its segment has the name of the empty one that was read
+        assert [r.sequence for r in reader.read(3)] == [4]
+
+
 def test_a_reader_follows_a_live_writer_over_rotations_and_lives(folder: Path) -> None:
     """In real time, two threads: every record once and in order, whatever the reader meets half-way."""
     last = 3000

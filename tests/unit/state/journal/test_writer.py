@@ -198,6 +198,59 @@ def test_a_writer_frozen_behind_its_mark_is_counted_and_not_acknowledged(
     assert JournalReader(folder, disk=FaultyDisk()).verify().findings == ()
 
 
+def test_what_is_acknowledged_while_another_one_opens_is_not_lost(folder: Path, disk: FaultyDisk) -> None:
+    """The older writer ends a batch at each moment of the opening before the fence is up; none after."""
+    old = opened(folder, 1, disk)
+    old.append(bodies(1, 1))
+    other = FaultyDisk()
+    moments: list[str] = []
+
+    def interleave(call: str, path: Path) -> None:
+        moments.append(f"{call} {path.name}")
+        if moments == ["write control"]:
+            old.append(bodies(2, 3))
+        else:
+            with pytest.raises(Fenced):
+                old.append([b"late"])
+
+    other.before = interleave
+    new = opened(folder, 2, other)
+    assert len(moments) > 4
+    assert new.durable == 4
+    assert numbers(folder, other) == [1, 2, 3, 4]
+
+
+def test_a_replaced_writer_that_closes_leaves_the_fence_up(folder: Path, disk: FaultyDisk) -> None:
+    old = opened(folder, 1, disk)
+    new = opened(folder, 2, disk)
+    old.close()
+    report = JournalReader(folder, disk=disk).verify()
+    assert (report.epoch, report.open) == (2, True)
+    for epoch in (1, 2):
+        with pytest.raises(Fenced):
+            opened(folder, epoch, disk)
+    new.append(bodies(1, 1))
+
+
+def test_a_machine_that_stops_in_the_first_opening(tmp_path: Path) -> None:
+    """The name of the segment may be durable before that of the control file, unless it is waited for."""
+    for seed in range(30):
+        disk, folder = FaultyDisk(), tmp_path / str(seed) / "journal"
+
+        def stop(call: str, path: Path, folder: Path = folder) -> None:
+            if call == "fsync_dir" and segments(folder):
+                raise KeyboardInterrupt
+
+        disk.before = stop
+        with pytest.raises(KeyboardInterrupt):
+            opened(folder, 1, disk)
+        disk.before = lambda call, path: None
+        disk.power_failure(random.Random(seed))
+        writer = opened(folder, 2, disk)
+        writer.append(bodies(1, 1))
+        assert numbers(folder, disk) == [1]
+
+
 def test_a_frozen_writer_cannot_store_its_mark_in_the_newer_ones_file(folder: Path, disk: FaultyDisk) -> None:
     old = opened(folder, 1, disk)
     old.append(bodies(1, 1))
@@ -267,6 +320,7 @@ def test_a_failed_append_is_never_read(
     disk.fail(call, code, part=part, match=".seg")
     if not cut:
         disk.fail("truncate")
+        disk.fail("open", match=".seg.new")
     with pytest.raises(JournalFailed, match="refused") as caught:
         writer.append([b"00000004 void", b"00000005 void"])
     assert caught.value.code == 7002
@@ -469,6 +523,7 @@ def test_a_beginning_that_fails_half_way(folder: Path, disk: FaultyDisk, call: s
         disk.power_failure()
     again = opened(folder, 2, disk)
     assert again.durable in {3, 100}
+    assert JournalReader(folder, disk=disk).begin <= again.durable + 1, "what it writes would not be part of it"
     again.begin_at(100)
     again.append(bodies(101, 1))
     assert numbers(folder, disk, 100) == [101]
