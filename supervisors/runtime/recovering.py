@@ -23,6 +23,7 @@ from supervisors.recovery.messages import (
     Abandon,
     Approved,
     Attempt,
+    AttemptBegun,
     AttemptFailed,
     AttemptSucceeded,
     CancelTimer,
@@ -88,6 +89,7 @@ class Hand:
         hold: the hold to tell the machine as soon as nothing runs.
         abandoned: the case has given up the life in hand; its end is no news to it.
         preserving: what a failed rung left is being kept: the next one waits for it (REC-3).
+        late: the attempt to begin had to wait.
         stack: where a hung process stood.
     """
 
@@ -98,6 +100,7 @@ class Hand:
     hold: Hold | None = None
     abandoned: bool = False
     preserving: bool = False
+    late: bool = False
     stack: str = ""
     timers: dict[int, int] = field(default_factory=dict)
     progress: Progress | None = None
@@ -288,6 +291,8 @@ class Recovering:
         """Something about its journal that bears on later decisions."""
         if message.data.get("what") in ("corrupt", "replay_mismatch"):
             self.corrupt[peer.id] = str(message.data.get("why", message.data.get("what")))
+        if message.kind == EventKind.STANDBY and message.data.get("state") == "lagging":
+            self._shell.standbys.lagging(str(message.data.get("host", "")), str(message.data.get("why", "")))
 
     def evidence_given(self, peer: Peer, message: EvidenceGiven) -> None:
         """An actor tells of the outside world, or that it doubts its own state."""
@@ -338,6 +343,7 @@ class Recovering:
                     self._abandon(child_id, hand, why)
                 case Release():
                     hand.hold = None
+                    hand.late = True
                 case Drop(who, why):
                     self._drop(child_id, hand, who, why)
                 case Preserve(why):
@@ -394,6 +400,9 @@ class Recovering:
             hand.abandoned = False
             hand.peer = self._begin(order, attempt)
             hand.next = None
+            if hand.late:
+                hand.late = False  # its time counts from now, not from the decision
+                self._step(child_id, hand, AttemptBegun(attempt.number))
 
     def _begin(self, order: StartChild, attempt: Attempt) -> Peer:
         shell = self._shell
@@ -457,6 +466,7 @@ class Recovering:
             reporting.write_preserved(shell, child_id, state.incarnation, kept)
             if wait:
                 hand.preserving = False
+                hand.late = True
                 self._advance(child_id, hand)
 
         hand.preserving = hand.preserving or wait
@@ -497,7 +507,9 @@ class Recovering:
         except msgspec.MsgspecError as error:
             shell.log.error("{}: its recovery cannot be read: {}", child_id, error)
             return
-        case = RecoveryCase.resume(record, policy, shell.loop.now())
+        failed = self._failed.get(child_id)
+        reason = failed[1] if failed is not None else crash(shell.last_reasons.get(child_id, ""))
+        case = RecoveryCase.resume(record, policy, shell.loop.now(), ShellEvidence(shell, child_id, reason))
         hand = self._hands[child_id] = Hand(case)
         if case.closed:
             return

@@ -47,6 +47,7 @@ class Standby:
         lag: seconds behind its primary, by its own measure.
         told_at: monotonic seconds of its last word.
         fed_by: the primary's host it was told to follow.
+        barred: its primary waits for it no longer: not in sync, whatever it says, until it has begun to catch up anew.
     """
 
     peer: Peer
@@ -57,6 +58,7 @@ class Standby:
     told_at: float = 0.0
     why: str = ""
     fed_by: str = ""
+    barred: bool = False
 
 
 class Standbys:
@@ -254,14 +256,25 @@ class Standbys:
         standby = self._standby_of(peer)
         if standby is None:
             return
-        changed = standby.state != message.state
-        standby.state, standby.why = message.state, message.why
+        if message.state == "syncing":
+            standby.barred = False
+        state = "lagging" if standby.barred and message.state == "synced" else message.state
+        changed = standby.state != state
+        standby.state, standby.why = state, message.why
         standby.applied, standby.head, standby.lag = message.applied, message.head, message.lag
         standby.told_at = self._shell.loop.now()
         if changed:
             self._write(standby)
-            if message.state == "synced":
+            if state == "synced":
                 self._failures.pop(peer.id, None)
+
+    def lagging(self, host: str, why: str) -> None:
+        """A primary acknowledges without this standby from now on."""
+        standby = self._by_host.get(host)
+        if standby is not None and not standby.barred:
+            standby.barred = True
+            standby.state, standby.why = "lagging", why or "its primary waits for it no longer"
+            self._write(standby)
 
     def promoted(self, peer: Peer, message: Promoted) -> None:
         """A promotion is done."""

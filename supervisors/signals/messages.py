@@ -216,7 +216,8 @@ class Join(msgspec.Struct, tag="jn", array_like=True, frozen=True):
 class Records(msgspec.Struct, tag="rc", array_like=True, frozen=True):
     """Primary to standby: encoded journal records ``first`` .. ``last``; ``head`` is the primary's last durable one.
 
-    ``sent``: the primary's monotonic seconds; ``live`` False while the backlog is being sent.
+    ``sent``: the primary's monotonic seconds; ``live`` False while the backlog is being sent. An empty ``body`` only
+    says that the primary is there.
     """
 
     path: str
@@ -230,7 +231,7 @@ class Records(msgspec.Struct, tag="rc", array_like=True, frozen=True):
 
 
 class SnapshotPart(msgspec.Struct, tag="sp", array_like=True, frozen=True):
-    """Primary to a standby that is too far behind for the journal: a piece of a checkpoint file."""
+    """Primary to a standby that is too far behind for the journal: a piece of a checkpoint (CRC32C, then msgpack)."""
 
     path: str
     epoch: int
@@ -241,7 +242,10 @@ class SnapshotPart(msgspec.Struct, tag="sp", array_like=True, frozen=True):
 
 
 class Applied(msgspec.Struct, tag="ap", array_like=True, frozen=True):
-    """Standby to primary: all up to ``received`` is in my memory, all up to ``applied`` in my state."""
+    """Standby to primary: all up to ``received`` is in my memory, all up to ``applied`` in my state.
+
+    A negative ``received`` counts bytes of a ``SnapshotPart`` transfer.
+    """
 
     path: str
     host: str

@@ -383,11 +383,15 @@ def test_a_holder_stops_before_the_store_may_give_the_lease_away(
     there=st.floats(0, 2),
     back=st.floats(0, 2),
     round_time=st.sampled_from([0.05, 0.2]),
+    paused_at=st.floats(1, 12),
 )
 def test_a_holder_with_peers_stops_before_its_supervisor_may_let_another_begin(
-    holder: float, supervisor: float, asked: float, there: float, back: float, round_time: float
+    holder: float, supervisor: float, asked: float, there: float, back: float, round_time: float, paused_at: float
 ) -> None:
-    """One word of the supervisor, asked for at ``asked``, said ``there`` later, heard ``back`` later; then silence."""
+    """One word of the supervisor, asked for at ``asked``, said ``there`` later, heard ``back`` later; then silence.
+
+    From ``paused_at`` on nothing of the holder runs any more but those who look whether they may act.
+    """
     spec = LeaseSpec(on_store_loss=StoreLoss.CONTINUE)
     own = ModelClock(holder, 77.0)
     machine = LeaseHolder(spec, own.at(0.0))
@@ -395,7 +399,7 @@ def test_a_holder_with_peers_stops_before_its_supervisor_may_let_another_begin(
     said = asked + there
     begins = max(spec.expire, said * supervisor + spec.expire) / supervisor
     real = 0.0
-    while real < begins:
+    while real < min(begins, paused_at):
         now = own.at(real)
         word_at = own.at(asked) if real >= said + back else float("-inf")
         for effect in machine.step(Ticked(), now):

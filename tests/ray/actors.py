@@ -1,8 +1,8 @@
 """Children for the tests on real Ray: each does one thing, well or badly, when it is told to."""
 
 import asyncio
-import itertools
 import ctypes
+import itertools
 import os
 import time
 from collections.abc import Callable

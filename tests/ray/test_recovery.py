@@ -90,6 +90,17 @@ def _synced(system: Running, path: str, after: int = 0) -> ChildStatus:
     return until(look, f"{path} in sync: {system.find(path)}", 60.0)
 
 
+def _held(system: Running, path: str) -> ChildStatus:
+    """The child once it is held for a person."""
+
+    def look() -> ChildStatus | None:
+        child = system.find(path)
+        held = child is not None and child.state == "held" and child.recovery is not None and child.recovery.hold
+        return child if held else None
+
+    return until(look, f"{path} held: {system.find(path)}")
+
+
 def _recovery(system: Running, id_: str, state: str = "") -> Recovery:
     """The recovery of a failure, once it is told of as ``recovered`` (or in ``state``)."""
 
@@ -223,7 +234,8 @@ def test_a_live_standby_goes_on_with_the_first_item_its_primary_had_not_publishe
         assert after.pid == standby
         assert system.ask("/live/ticker", "acting") is True
     count = _found(system)["count"]
-    found = until(lambda: (f := _found(system)) and f["count"] > count and f, "items go on")
+    until(lambda: _found(system)["count"] > count, "items go on")
+    found = _found(system)
     assert found["missed"] == 0
     assert found["wrong"] == 0
 
@@ -239,7 +251,7 @@ def test_manual_holds_the_child_and_a_person_lets_it_go(system: Running) -> None
     before, sibling = system.ready("/held/ledger"), system.ready("/held/sibling")
     _post(system, "/held/ledger", "m1", "ada", "4")
     os.kill(before.pid, signal.SIGKILL)
-    held = until(lambda: (c := system.find("/held/ledger")) and c.recovery and c.recovery.hold and c, "it is held")
+    held = _held(system, "/held/ledger")
     assert held.state == "held"
     assert held.recovery is not None
     hold = held.recovery.hold
@@ -265,25 +277,25 @@ def test_manual_holds_the_child_and_a_person_lets_it_go(system: Running) -> None
 def test_rejected_it_stays_down_until_it_is_restarted(system: Running) -> None:
     before = system.ready("/held/ledger")
     os.kill(before.pid, signal.SIGKILL)
-    held = until(lambda: (c := system.find("/held/ledger")) and c.recovery and c.recovery.hold and c, "it is held")
+    held = _held(system, "/held/ledger")
     assert held.recovery is not None
     code, said = _rayvisor(system, "recovery", "reject", held.recovery.hold, "--why", "flat")
     assert code == 0, said
     until(lambda: (c := system.find("/held/ledger")) and c.state == "stopped", "it is down")
     code, said = _rayvisor(system, "child", "restart", "/held/ledger")
     assert code == 0, said
-    assert system.ready("/held/ledger", before.incarnation)
+    assert system.ready("/held/ledger", before.incarnation).pid
 
 
 def test_a_held_child_survives_its_supervisor(system: Running) -> None:
     before = system.ready("/held/ledger")
     os.kill(before.pid, signal.SIGKILL)
-    held = until(lambda: (c := system.find("/held/ledger")) and c.recovery and c.recovery.hold and c, "it is held")
+    held = _held(system, "/held/ledger")
     supervisor = system.supervisor_pid("/held")
     os.kill(supervisor, signal.SIGKILL)
     until(lambda: gone(supervisor), "it is gone")
     until(lambda: (s := system.supervisor("/held")) and s.pid and s.pid != supervisor, "another supervisor")
-    again = until(lambda: (c := system.find("/held/ledger")) and c.state == "held" and c.recovery and c, "still held")
+    again = _held(system, "/held/ledger")
     assert held.recovery is not None
     assert again.recovery is not None
     assert again.recovery.hold == held.recovery.hold
@@ -303,7 +315,7 @@ def test_checks_run_and_the_size_is_ramped_up(system: Running) -> None:
     os.kill(before.pid, signal.SIGKILL)
     system.ready("/checked/ledger", before.incarnation)
     until(lambda: (c := system.find("/checked/ledger")) and c.recovery and c.recovery.size == 1.0 and c, "full size")
-    sizes = [e.data["size"] for e in system.trail("/checked/ledger", since) if e.kind == EventKind.RAMPED]
+    sizes = [float(e.data["size"] or 0) for e in system.trail("/checked/ledger", since) if e.kind == EventKind.RAMPED]
     assert sizes == sorted(sizes)
     assert sizes[0] == 0
     assert sizes[-1] == 1
