@@ -291,7 +291,7 @@ class Recovering:
         """Something about its journal that bears on later decisions."""
         if message.data.get("what") in ("corrupt", "replay_mismatch"):
             self.corrupt[peer.id] = str(message.data.get("why", message.data.get("what")))
-        if message.kind == EventKind.STANDBY and message.data.get("state") == "lagging":
+        if message.kind == EventKind.STANDBY and message.data.get("state") == "lagging" and not peer.standby:
             self._shell.standbys.lagging(str(message.data.get("host", "")), str(message.data.get("why", "")))
 
     def evidence_given(self, peer: Peer, message: EvidenceGiven) -> None:
