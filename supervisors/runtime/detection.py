@@ -18,6 +18,7 @@ from supervisors.runtime.peers import FailureTimes, Peer
 from supervisors.signals.beacon import remove_files
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
 from supervisors.signals.messages import (
+    AskAgree,
     AskStatus,
     Attach,
     Beat,
@@ -195,6 +196,8 @@ class Detection:
                 shell.recovering.checkpointed(peer, message)
             case EvidenceGiven():
                 shell.recovering.evidence_given(peer, message)
+            case AskAgree():
+                shell.leases.agree(peer, message)
             case Exited() | StartFailed() | Ignored() if peer.standby:
                 shell.send(peer, ExitSeen(shell.child_path(peer.id), peer.incarnation))
                 shell.standbys.told_end(peer, message)

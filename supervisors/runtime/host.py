@@ -27,7 +27,7 @@ from supervisors.runtime.calls import Caller, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.context import HostContext
 from supervisors.runtime.places import PlaceFinder
-from supervisors.runtime.process import preload, reachable, resident_bytes
+from supervisors.runtime.process import log_opener, preload, reachable, resident_bytes
 from supervisors.runtime.pubsub import Publisher
 from supervisors.runtime.questions import Questions
 from supervisors.runtime.repeats import Repeats
@@ -108,7 +108,6 @@ class Host:
         self._supervisor = b""
         self._runner: WorkerRunner | None = None
         self._life: Life | None = None
-        self._node = ""
         self._shell: SupervisorShell | None = None
         self._context: HostContext | None = None
         self._log: ChildLog | None = None
@@ -148,12 +147,11 @@ class Host:
         """How to reach this host, as an encoded ``HostInfo``."""
         self._loop = asyncio.get_running_loop()
         pid = os.getpid()
-        self._node = str(ray.get_runtime_context().get_node_id())
         info = HostInfo(
             host=self._boot.host,
             pid=pid,
             start_time=process_start_time(pid) or 0,
-            node=self._node,
+            node=str(ray.get_runtime_context().get_node_id()),
             endpoint=reachable(self._endpoint),
             pub=reachable(self._publisher.endpoint),
         )
@@ -292,23 +290,7 @@ class Host:
             faulthandler.enable(self._faults)
         except OSError as error:
             self._defect(error)  # no stack of a segfault then; everything else works
-        logs = system.logs
-
-        def open_log() -> "ChildLog":
-            from supervisors.trail.logs import child_logger
-
-            return child_logger(
-                Path(self._boot.data_dir),
-                order.path,
-                order.incarnation,
-                order.epoch,
-                logs.level.value,
-                logs.rotate,
-                logs.keep,
-                logs.lines_per_second,
-            )
-
-        self._open_log = open_log
+        self._open_log = log_opener(self._boot.data_dir, order, system.logs)
         if order.kind == "supervisor":
             self._be_supervisor(order, system)
         else:
@@ -370,8 +352,8 @@ class Host:
             standby=order.kind == "standby",
             rung=order.rung,
             leased_at=order.leased_at,
+            holder=order.holder,
             boot=self._boot,
-            node=self._node,
             state=system.state,
             plane=self._plane,
             loop=loop,

@@ -43,7 +43,7 @@ class Hosting:
         shell = self._shell
         peer = Peer(order.id, order.incarnation, 0, since=shell.loop.now(), rung=rung)
         shell.peers[order.id] = peer
-        if self._lease_of(order.id) is None:
+        if self.lease_of(order.id) is None:
             peer.epoch = shell.store.next_epoch()
         self._find(peer, order)
         return peer
@@ -85,7 +85,7 @@ class Hosting:
         if peer.gone or shell.machine.ended:
             shell.executor.submit(lambda: shell.factory.destroy(row))  # it was stopped before a host was found
             return
-        lease = self._lease_of(peer.id)
+        lease = self.lease_of(peer.id)
         if lease is None:
             self._assign(peer, order, row)
         else:
@@ -114,6 +114,7 @@ class Hosting:
             rung=peer.rung,
             multiplier=shell.recovering.multiplier(peer.id),
             leased_at=peer.leased_at,
+            holder=peer.holder,
         )
         shell.send(peer, message)
         shell.loop.call_later(ACK_TIMEOUT, lambda: self._check_acknowledged(peer, order, row))
@@ -151,7 +152,7 @@ class Hosting:
         )
         shell.peers[order.id] = peer
         shell.by_host[row.id] = peer
-        lease = self._lease_of(order.id)
+        lease = self.lease_of(order.id)
         if lease is None:
             peer.epoch = shell.store.next_epoch()
             self._promote(peer)
@@ -168,13 +169,16 @@ class Hosting:
         shell.persist()
         path = shell.child_path(peer.id)
         multiplier = shell.recovering.multiplier(peer.id)
-        shell.send(peer, Promote(path, peer.incarnation, peer.epoch, peer.leased_at, multiplier))
+        shell.send(peer, Promote(path, peer.incarnation, peer.epoch, peer.leased_at, multiplier, peer.holder))
 
     # ------------------------------------------------------------ what they are told
 
-    def _lease_of(self, child_id: str) -> "LeaseSpec | None":
+    def lease_of(self, child_id: str) -> "LeaseSpec | None":
+        """The child's lease; None where it has none: files on this machine say nothing to a process on another."""
         recovery = self.recovery_of(child_id)
-        return recovery.lease if recovery is not None else None
+        if recovery is None or (self._shell.system.state == "file" and not is_default(self.placement(child_id))):
+            return None
+        return recovery.lease
 
     def recovery_of(self, child_id: str) -> "RecoverySpec | None":
         """The child's recovery policy; None: a plain restart."""

@@ -1,20 +1,27 @@
 """Leases from the supervisor's side: a life is given its epoch by the lease store before it may act (STA-4).
 
-A holder is named ``host@node``. One whose process is proved gone is replaced at once; one that cannot be proved gone
-(its node is lost or cut off) keeps its lease until it runs out, and its successor waits. A store that does not answer
-says nothing about the peer: the start waits and is tried again.
+A holder on this machine is named ``host@node/pid/start/boot``, one on another ``host@node``. One whose process is
+proved gone is replaced at once; one that cannot be proved gone (its node is lost or cut off) keeps its lease until it
+runs out, and its successor waits. A store that does not answer says nothing about the peer: the start waits and is
+tried again.
+
+``continue_if_all_peers_agree``: while the store is silent a holder acts on the word of its supervisor. The word counts
+from when it was asked for and for less than ``expire``; whoever gave it lets nobody else act for ``expire`` seconds
+unless that life is proved dead, and its replacement keeps to it: the time of the last word is in the goal state.
 """
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisors.core.errors import StoreUnavailable
-from supervisors.recovery.policy import LeaseSpec
+from supervisors.recovery.policy import LeaseSpec, StoreLoss
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import HostRow
+from supervisors.signals.messages import Agree, AskAgree
 from supervisors.signals.proc import pid_alive
-from supervisors.state.leases import Grant, Held, LeaseStore, open_lease_store
+from supervisors.state.leases import BOOT_CLOCK, Grant, Held, LeaseStore, open_lease_store
 from supervisors.trail.events import EventKind
 
 if TYPE_CHECKING:
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
 #: seconds before a store that did not answer is asked again
 _ASK_AGAIN = 0.25
+_AGREED = "agreed:"
 
 
 class Leases:
@@ -57,8 +65,9 @@ class Leases:
     def grant(self, peer: Peer, row: HostRow, spec: LeaseSpec, granted: Callable[[], None]) -> None:
         """Have ``peer`` hold the lease of its path, then call ``granted``; waits as long as it takes.
 
-        Sets ``peer.epoch`` and ``peer.leased_at``. The start's own time-outs bound the wait.
+        Sets ``peer.epoch``, ``peer.leased_at`` and ``peer.holder``. The start's own time-outs bound the wait.
         """
+        peer.holder = self._holder_of(row)
         if self._shell.system.state == "file":
             self._ask(peer, row, spec, granted, soon=lambda then: then())
         else:
@@ -80,7 +89,12 @@ class Leases:
             store = self._open()
             held = store.read(path)
             dead = held.holder if held is not None and self._is_gone(held.holder) else ""
-            answer = store.acquire(path, holder_of(row), spec.expire, proved_dead=dead, floor=shell.store.next_epoch())
+            if held is not None and not dead and held.holder != peer.holder and (wait := self._bound(path, spec)) > 0:
+                soon(
+                    lambda: self._later(peer, row, spec, granted, min(1.0, wait), "its supervisor agreed that it acts")
+                )
+                return
+            answer = store.acquire(path, peer.holder, spec.expire, proved_dead=dead, floor=shell.store.next_epoch())
         except StoreUnavailable as error:
             why = str(error)
             soon(lambda: self._later(peer, row, spec, granted, _ASK_AGAIN, why))
@@ -112,18 +126,47 @@ class Leases:
             shell.write(EventKind.LEASE, peer.id, peer.incarnation, data={"what": "waiting", "why": why})
         shell.loop.call_later(wait, lambda: self.grant(peer, row, spec, granted))
 
+    # ------------------------------------------------------------ the supervisor's word
+
+    def agree(self, peer: Peer, question: AskAgree) -> None:
+        """A holder asks whether anybody else acts at its path: answered only while it is this path's life."""
+        shell = self._shell
+        spec = shell.hosting.lease_of(peer.id)
+        current = shell.peers.get(peer.id) is peer and not peer.gone and peer.incarnation == question.incarnation
+        if spec is None or spec.on_store_loss is not StoreLoss.CONTINUE or not current or peer.end is not None:
+            return
+        if shell.is_stopping(peer.id) or peer.kill_reason is not None:
+            return
+        path = shell.child_path(peer.id)
+        shell.store.put(**{_AGREED + path: repr(BOOT_CLOCK.monotonic())})  # before it is said
+        shell.send(peer, Agree(path, peer.incarnation, question.asked))
+
+    def _bound(self, path: str, spec: LeaseSpec) -> float:
+        """Seconds for which a word given binds us still; a time from before the machine's start binds nobody."""
+        said = self._shell.store.get(_AGREED + path)
+        age = BOOT_CLOCK.monotonic() - float(said) if said else spec.expire
+        return spec.expire - age if age >= 0 else 0.0
+
+    # ------------------------------------------------------------ names
+
+    def _holder_of(self, row: HostRow) -> str:
+        if not row.local:
+            return f"{row.id}@{row.node}"
+        return f"{row.id}@{row.node}/{row.pid}/{row.start_time}/{_boot_id()}"
+
     def _is_gone(self, holder: str) -> bool:
         """True when no code of this holder can run any more."""
-        host, _, node = holder.partition("@")
+        host, _, rest = holder.partition("@")
         if host in self.proved:
             return True
-        row = self._shell.store.host(host)
-        if row is None:
-            # rows of this machine's hosts go only once their processes are gone; of others no one can say
-            return node == self._shell.factory.node
-        return row.local and not pid_alive(row.pid, row.start_time)
+        words = rest.split("/")
+        if len(words) != 4:
+            return False  # on another machine: only its agent's word, or time
+        _, pid, start_time, boot = words
+        # another boot of this machine, or another machine: the store knows which
+        return boot == _boot_id() and not pid_alive(int(pid), int(start_time))
 
 
-def holder_of(row: HostRow) -> str:
-    """The name a host holds leases under."""
-    return f"{row.id}@{row.node}"
+@cache
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -5,7 +5,6 @@ from the beginning with its outputs shut; promotion opens them.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from supervisors.core.clock import Clock
 from supervisors.core.errors import Fenced, RecoveryError
 from supervisors.core.reasons import ExitKind, ExitReason, crash
-from supervisors.recovery.policy import LeaseSpec, RecoverySpec, StandbyKind
+from supervisors.recovery.policy import LeaseSpec, RecoverySpec, StandbyKind, StoreLoss
 from supervisors.runtime.boot import HostBoot
 from supervisors.runtime.context import HostContext
 from supervisors.runtime.following import Follower
@@ -22,6 +21,7 @@ from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import (
     Agree,
     Applied,
+    AskAgree,
     Exited,
     Feed,
     Join,
@@ -39,14 +39,12 @@ from supervisors.signals.messages import (
 from supervisors.spec.compiled import WorkerSpec
 from supervisors.state.folders import state_folder
 from supervisors.state.keeper import LeaseKeeper
-from supervisors.state.leases import LeaseStore, open_lease_store
+from supervisors.state.leases import BOOT_CLOCK, LeaseStore, open_lease_store
 from supervisors.trail.events import EventKind
 
 if TYPE_CHECKING:
     from loguru import Logger
 
-#: seconds a supervisor's word that nobody else acts counts (it says so each second)
-_AGREED_FOR = 2.0
 _LOOK_EVERY = 0.002
 
 
@@ -57,8 +55,8 @@ class Life:
         spec: of the worker; ``spec.recovery`` is set.
         standby: it stands by.
         rung: how it restores its state: warm, cold, or empty at a first start.
-        leased_at: monotonic seconds when its lease was asked for; 0 without one.
-        boot, node: of this host.
+        leased_at: seconds of the boot clock when its lease was asked for, 0 without one; holder: under which name.
+        boot: of this host.
         state: where leases are kept (``SystemSpec.state``).
         plane, loop: of this host: its plane's thread and the actor's loop.
         context: of the worker.
@@ -76,8 +74,8 @@ class Life:
         standby: bool,
         rung: str,
         leased_at: float,
+        holder: str,
         boot: HostBoot,
-        node: str,
         state: str,
         plane: PlaneLoop,
         loop: asyncio.AbstractEventLoop,
@@ -92,7 +90,6 @@ class Life:
         self._spec = spec
         self._policy: RecoverySpec = spec.recovery
         self._boot = boot
-        self._node = node
         self._state = state
         self._plane = plane
         self._loop = loop
@@ -104,6 +101,7 @@ class Life:
         self._log = log
         self._rung = rung
         self._leased_at = leased_at
+        self._holder = holder
         self._journal: ActorJournal | None = None
         self._follower: Follower | None = None
         self._keeper: LeaseKeeper | None = None
@@ -112,7 +110,8 @@ class Life:
         self._order: Promote | None = None
         self._ordered = asyncio.Event()
         self._ordered_at = 0.0
-        self._agreed_at = 0.0
+        #: boot clock when the supervisor's last word that nobody else acts was asked for
+        self._agreed_at = float("-inf")
         self._ready = spec.ready_timeout is None
         self._up = False
         #: it stands by and was not promoted yet
@@ -265,6 +264,8 @@ class Life:
         if spec is not None and self._leased_at:
             self._keeper = self._make_keeper(spec, epoch)
             self._keeper.start()
+            if spec.on_store_loss is StoreLoss.CONTINUE:
+                self._plane.call_soon(lambda: self._plane.every(spec.renew, self._ask_agree))
 
     def _open_store(self) -> LeaseStore:
         if self._store is None:
@@ -280,7 +281,7 @@ class Life:
         return LeaseKeeper(
             self._open_store(),
             self._spec.path,
-            f"{self._boot.host}@{self._node}",
+            self._holder,
             epoch,
             spec,
             lost=self._lease_lost,
@@ -299,8 +300,13 @@ class Life:
             StateNoted(self._spec.path, self._context.incarnation, EventKind.LEASE.value, {"what": what, **data})
         )
 
+    def _ask_agree(self) -> None:
+        if self.may_act():
+            self._report(AskAgree(self._spec.path, self._context.incarnation, BOOT_CLOCK.monotonic()))
+
     def _peers_agree(self) -> bool:
-        return time.monotonic() - self._agreed_at < _AGREED_FOR
+        spec = self._policy.lease
+        return spec is not None and BOOT_CLOCK.monotonic() - self._agreed_at < spec.expire - spec.margin - spec.renew
 
     def _fatal(self, error: BaseException) -> None:
         """Its state would differ from its journal, or a newer life holds its place: this life is over."""
@@ -332,9 +338,9 @@ class Life:
                 self._promote(message)
             case Resize(_, _, multiplier):
                 self._loop.call_soon_threadsafe(self._context.set_multiplier, multiplier)
-            case Agree():
-                self._agreed_at = time.monotonic()
-            case Join() | Applied() | Unfollow() | Records() | SnapshotPart() | Promote():
+            case Agree(_, incarnation, asked) if incarnation == self._context.incarnation:
+                self._agreed_at = max(self._agreed_at, asked)
+            case Join() | Applied() | Unfollow() | Records() | SnapshotPart() | Promote() | Agree():
                 return True  # late words about what is over
             case _:
                 return False
@@ -343,7 +349,7 @@ class Life:
     def _promote(self, order: Promote) -> None:
         self._order = order
         self._ordered_at = self._clock.monotonic()
-        self._leased_at = order.leased_at
+        self._leased_at, self._holder = order.leased_at, order.holder
         if self._follower is not None:
             self._follower.halt()
         self._loop.call_soon_threadsafe(self._begin_to_act, order)

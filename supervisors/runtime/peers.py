@@ -26,7 +26,7 @@ class Peer:
         rung: how it restores its state: hot, warm, cold, or empty at a first start.
         standby: it is no life of the child but stands by for the next one.
         retired: its supervisor ended it as a standby.
-        leased_at: monotonic seconds when its lease was asked for; 0 without one.
+        leased_at: seconds of the boot clock when its lease was asked for, 0 without one; holder: under which name.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Peer:
     standby: bool = False
     retired: bool = False
     leased_at: float = 0.0
+    holder: str = ""
     attempts: int = 0
     since: float = 0.0
     last_beat: Beat | None = None

@@ -4,10 +4,17 @@ import asyncio
 import contextlib
 import importlib
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import ray
+
+from supervisors.signals.messages import Assign
+from supervisors.spec.compiled import LogsSpec
+
+if TYPE_CHECKING:
+    from supervisors.trail.logs import ChildLog
 
 T = TypeVar("T")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -39,3 +46,23 @@ def hand_over(loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", valu
             answer.set_result(value)
 
     loop.call_soon_threadsafe(settle)
+
+
+def log_opener(data_dir: str, order: Assign, logs: LogsSpec) -> "Callable[[], ChildLog]":
+    """Opens the log of a child when somebody first writes to it."""
+
+    def open_log() -> "ChildLog":
+        from supervisors.trail.logs import child_logger
+
+        return child_logger(
+            Path(data_dir),
+            order.path,
+            order.incarnation,
+            order.epoch,
+            logs.level.value,
+            logs.rotate,
+            logs.keep,
+            logs.lines_per_second,
+        )
+
+    return open_log

@@ -50,7 +50,7 @@ from supervisors.recovery.progress import History, Progress
 from supervisors.runtime import preserving, reporting, validating
 from supervisors.runtime.evidence import ShellEvidence, tell_evidence, tell_failure
 from supervisors.runtime.peers import Peer
-from supervisors.signals.messages import Agree, Checkpointed, EvidenceGiven, StateNoted
+from supervisors.signals.messages import Checkpointed, EvidenceGiven, StateNoted
 from supervisors.signals.messages import Resize as ResizeOrder
 from supervisors.trail.events import EventKind, failure_id
 from supervisors.trail.status import RecoveryStatus
@@ -71,7 +71,6 @@ from supervisors.tree.messages import (
 if TYPE_CHECKING:
     from supervisors.runtime.supervisor import SupervisorShell
 
-_AGREE_EVERY = 1.0
 #: seconds a dump of a hung process may take before it is killed all the same
 DUMP_LIMIT = 0.5
 _CASE = "recovery:"
@@ -118,7 +117,7 @@ class Recovering:
         self._hands: dict[str, Hand] = {}
         #: the last life that failed: incarnation, reason, monotonic seconds
         self._failed: dict[str, tuple[int, ExitReason, float]] = {}
-        self._agreeing = False
+        self._prepared = False
         self._stopped = False
         #: last checkpoint told: sequence and monotonic seconds
         self.checkpoints: dict[str, tuple[int, float]] = {}
@@ -154,7 +153,7 @@ class Recovering:
         policy = shell.hosting.recovery_of(order.id)
         if policy is None:
             return False
-        self._agree()
+        self._prepare()
         hand = self._hands.get(order.id)
         if hand is None or (hand.case.closed and hand.next is None):
             hand = self._hands[order.id] = self._new_hand(order.id, policy, hand)
@@ -526,18 +525,8 @@ class Recovering:
         """The supervisor ends."""
         self._stopped = True
 
-    def _agree(self) -> None:
-        """Tell primaries each second that nobody else acts at their path, for a lease store that does not answer."""
-        if self._agreeing:
-            return
-        self._agreeing = True
-        self._shell.leases.prepare()
-        self._shell.loop.every(_AGREE_EVERY, self._tell_agreed)
-
-    def _tell_agreed(self) -> None:
-        shell = self._shell
-        if self._stopped:
-            return
-        for child_id, peer in shell.peers.items():
-            if not peer.gone and peer.host is not None and shell.hosting.recovery_of(child_id) is not None:
-                shell.send(peer, Agree(shell.child_path(child_id)))
+    def _prepare(self) -> None:
+        """What the first recovery would otherwise have to import and open."""
+        if not self._prepared:
+            self._prepared = True
+            self._shell.leases.prepare()

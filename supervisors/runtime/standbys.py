@@ -164,10 +164,11 @@ class Standbys:
         self._making[child_id] = self._making.get(child_id, 0) + 1
         placement = shell.hosting.placement(child_id)
         node = primary.host.node if primary.host is not None else ""
+        state = shell.system.state
 
         def make() -> None:
             try:
-                apart = _apart(placement, node)
+                apart = _apart(placement, node, leased=shell.hosting.lease_of(child_id) is not None, state=state)
                 row = self._spare(path, apart) or shell.factory.create(path, apart, state="standby")
             except RayvisorError as error:
                 why = str(error)
@@ -358,9 +359,12 @@ class Standbys:
         )
 
 
-def _apart(placement: PlacementSpec, node: str) -> PlacementSpec:
-    """Another node than its primary's where there is one that may carry it (DESIGN.md §5)."""
-    if placement.node != "any":
+def _apart(placement: PlacementSpec, node: str, *, leased: bool, state: str) -> PlacementSpec:
+    """Another node than its primary's where there is one that may carry it (DESIGN.md §5).
+
+    Leases in files are of one machine, so there the standby stays with its primary.
+    """
+    if placement.node != "any" or (leased and state == "file"):
         return placement
     others = [n for n in ray.nodes() if n["Alive"] and n["NodeID"] != node]
     for other in others:

@@ -171,7 +171,8 @@ class Feed(msgspec.Struct, tag="fd", array_like=True, frozen=True):
 class Promote(msgspec.Struct, tag="pr", array_like=True, frozen=True):
     """To a standby: your primary is dead for certain; become this incarnation and act.
 
-    ``leased_at``: monotonic seconds of the launching machine when the lease was asked for; 0 without a lease.
+    ``leased_at``: seconds of the launching machine's boot clock when the lease was asked for, 0 without a lease;
+    ``holder``: the name it is held under.
     """
 
     path: str
@@ -179,6 +180,7 @@ class Promote(msgspec.Struct, tag="pr", array_like=True, frozen=True):
     epoch: int
     leased_at: float = 0.0
     multiplier: float = 1.0
+    holder: str = ""
 
 
 class Unfollow(msgspec.Struct, tag="uf", array_like=True, frozen=True):
@@ -188,10 +190,23 @@ class Unfollow(msgspec.Struct, tag="uf", array_like=True, frozen=True):
     host: str
 
 
-class Agree(msgspec.Struct, tag="ag", array_like=True, frozen=True):
-    """To a primary, each second: its supervisor has nobody else act at this path."""
+class AskAgree(msgspec.Struct, tag="aa", array_like=True, frozen=True):
+    """A primary asks whether its supervisor has nobody else act at its path; ``asked``: seconds of its boot clock."""
 
     path: str
+    incarnation: int
+    asked: float
+
+
+class Agree(msgspec.Struct, tag="ag", array_like=True, frozen=True):
+    """The answer: nobody else acts, and nobody will be let act for ``expire`` seconds unless this life is proved dead.
+
+    ``asked`` is what the question said: the word counts from when it was asked for, not from when it came.
+    """
+
+    path: str
+    incarnation: int
+    asked: float
 
 
 class Resize(msgspec.Struct, tag="rs", array_like=True, frozen=True):
@@ -280,6 +295,7 @@ class Assign(msgspec.Struct, tag="S", array_like=True, frozen=True):
     rung: str = ""
     multiplier: float = 1.0
     leased_at: float = 0.0
+    holder: str = ""
 
 
 class Stop(msgspec.Struct, tag="T", array_like=True, frozen=True):
@@ -424,6 +440,7 @@ Message = (
     | Feed
     | Promote
     | Unfollow
+    | AskAgree
     | Agree
     | Resize
     | Join
