@@ -44,6 +44,9 @@ from actors.connectors.units import format_units
 from actors.context import Context
 from supervisors.core.durations import Duration
 
+#: seconds after a promotion at which all books are said anew: longer than a synced standby is behind (1 s)
+_RESTATE_AFTER = 2.0
+
 Symbol = Annotated[str, StringConstraints(to_upper=True, pattern=r"^[A-Za-z0-9]{2,30}$")]
 
 
@@ -180,9 +183,17 @@ class BinanceConnector(Actor):
                 await self._one_connection()
 
     async def promoted(self) -> None:
-        """Readers hold each book for what its primary said of it last; say which are not valid here."""
-        for effect in self.session.restate():
-            self._perform(effect)
+        """Readers hold each book for what its primary said of it last: say how it is here.
+
+        And again when the primary's last word is behind us for certain: of a book at which the primary was ahead,
+        readers take nothing the first time.
+        """
+        for wait in (0.0, _RESTATE_AFTER):
+            await asyncio.sleep(wait)
+            for state in self.session.symbols.values():
+                for effect in self.session.restate(state):
+                    self._perform(effect)
+                await asyncio.sleep(0)  # a whole book takes a millisecond, and trades are to go on
 
     async def stop(self) -> None:
         """Close the socket and give up what is under way."""

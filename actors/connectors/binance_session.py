@@ -39,6 +39,13 @@ BUFFER_LIMIT = 10_000
 NOTHING: tuple[Effect, ...] = ()
 
 
+def book_mark(update_id: int, *, snapshot: bool = False) -> int:
+    """The mark of a book update that ends at ``update_id``: a snapshot comes behind the delta that ends there too, so
+    that a reader who has that delta is not denied the whole book.
+    """
+    return 2 * update_id + snapshot
+
+
 class BinanceSession:
     """The state machine of one connector, across its connections.
 
@@ -234,7 +241,7 @@ class BinanceSession:
             book.best_bid,
             book.best_ask,
         )
-        return (Publish(state.book_topic, encode(update), event.last_id),)
+        return (Publish(state.book_topic, encode(update), book_mark(event.last_id)),)
 
     def _malformed(self, text: str, now: float) -> Sequence[Effect]:
         self.malformed += 1
@@ -262,30 +269,29 @@ class BinanceSession:
         update = BookUpdate(state.symbol, False, reason, False, 0, state.book.last_id, 0, [], [], 0, 0)
         return [Publish(state.book_topic, encode(update)), Note("book_invalid", state.symbol, reason)]
 
-    def restate(self) -> list[Effect]:
-        """What has no mark and still holds: of a promoted standby, whose words nobody heard until now."""
-        effects: list[Effect] = []
-        for state in self.symbols.values():
-            if not state.served:
-                reason = state.book.reason or "stale"
-                update = BookUpdate(state.symbol, False, reason, False, 0, state.book.last_id, 0, [], [], 0, 0)
-                effects.append(Publish(state.book_topic, encode(update)))
-        return effects
+    def restate(self, state: SymbolState) -> Sequence[Effect]:
+        """Say anew how the book of one symbol is: of a promoted standby, whose readers go by what its primary said.
 
-    def _serve(self, state: SymbolState, event_ms: int) -> list[Effect]:
-        """Tell readers that the book is valid, with the whole of it."""
-        state.served = True
+        A valid book is said whole: its primary's last word may have been that it was not valid.
+        """
+        if state.served:
+            return (self._whole(state, 0),)
+        reason = state.book.reason or "stale"
+        update = BookUpdate(state.symbol, False, reason, False, 0, state.book.last_id, 0, [], [], 0, 0)
+        return (Publish(state.book_topic, encode(update)),)
+
+    def _whole(self, state: SymbolState, event_ms: int) -> Publish:
         book = state.book
         bids, asks = book.full()
         update = BookUpdate(
             state.symbol, True, "", True, 0, book.last_id, event_ms, bids, asks, book.best_bid, book.best_ask
         )
-        effects: list[Effect] = [
-            Publish(state.book_topic, encode(update), book.last_id),
-            Note("book_valid", state.symbol),
-        ]
-        effects += self._check_ready()
-        return effects
+        return Publish(state.book_topic, encode(update), book_mark(book.last_id, snapshot=True))
+
+    def _serve(self, state: SymbolState, event_ms: int) -> list[Effect]:
+        """Tell readers that the book is valid, with the whole of it."""
+        state.served = True
+        return [self._whole(state, event_ms), Note("book_valid", state.symbol), *self._check_ready()]
 
     def _buffer(self, state: SymbolState, event: wire.Depth, now: float) -> Sequence[Effect]:
         if len(state.buffer) >= BUFFER_LIMIT:

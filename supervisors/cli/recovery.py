@@ -3,6 +3,7 @@
 import getpass
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -13,7 +14,6 @@ from rich.text import Text
 from supervisors.cli.common import DEFAULT_DATA_DIR, AsJson, DataDir, existing, is_terminal, out, print_line
 from supervisors.core.errors import RecoveryError
 from supervisors.core.paths import TreePath, id_of, parent_of
-from supervisors.runtime.answers import APPROVE, REJECT, HoldAnswer
 from supervisors.trail.reader import read_all
 from supervisors.trail.recoveries import Recovery, RecoveryFold
 from supervisors.trail.status import ChildStatus, SystemStatus
@@ -197,7 +197,7 @@ def approve(
 
     Example: rayvisor recovery approve /ledger#3 --why "the venue confirmed our positions"
     """
-    _answer(id_, APPROVE, HoldAnswer(who or _user(), why, rung), data_dir, json_)
+    _answer(id_, who or _user(), why, rung, data_dir, json_, approve=True)
 
 
 @recovery.command()
@@ -212,10 +212,12 @@ def reject(
 
     Example: rayvisor recovery reject /ledger#3 --why "positions do not match, desk is flat"
     """
-    _answer(id_, REJECT, HoldAnswer(who or _user(), why), data_dir, json_)
+    _answer(id_, who or _user(), why, "", data_dir, json_, approve=False)
 
 
-def _answer(id_: str, order: str, words: HoldAnswer, data_dir: DataDir, json_: bool) -> None:
+def _answer(id_: str, who: str, why: str, rung: str, data_dir: Path, json_: bool, *, approve: bool) -> None:
+    # not above: it brings Ray in, which `rayvisor call` has to set up before it is imported (2054)
+    from supervisors.runtime.answers import APPROVE, REJECT, HoldAnswer
     from supervisors.runtime.observer import Observer
 
     path = id_.partition("#")[0]
@@ -223,7 +225,8 @@ def _answer(id_: str, order: str, words: HoldAnswer, data_dir: DataDir, json_: b
         raise RecoveryError(f"no recovery {id_!r}", code=8002, fix="rayvisor recovery status shows what waits")
     observer = Observer(existing(data_dir))
     try:
-        answer = observer.order(parent_of(TreePath(path)), order, id_, msgspec.json.encode(words).decode())
+        order, words = APPROVE if approve else REJECT, msgspec.json.encode(HoldAnswer(who, why, rung)).decode()
+        answer = observer.order(parent_of(TreePath(path)), order, id_, words)
     finally:
         observer.close()
     if answer.error == "refused":
@@ -231,9 +234,9 @@ def _answer(id_: str, order: str, words: HoldAnswer, data_dir: DataDir, json_: b
     if answer.error:
         raise RecoveryError(f"{answer.error}: {answer.detail}", code=8002)
     if json_:
-        print_line(msgspec.json.encode({"id": id_, "answer": order, "who": words.who, "said": answer.detail}).decode())
+        print_line(msgspec.json.encode({"id": id_, "answer": order, "who": who, "said": answer.detail}).decode())
     else:
-        out.print(f"{id_}: {order}d by {words.who}. {answer.detail}".replace("rejectd", "rejected"), markup=False)
+        out.print(f"{id_}: {order}d by {who}. {answer.detail}".replace("rejectd", "rejected"), markup=False)
 
 
 def _read(data_dir: DataDir) -> list[Recovery]:

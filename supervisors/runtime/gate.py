@@ -11,6 +11,7 @@ valid"), and only the actor can say whether they still hold. It says them anew i
 """
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from supervisors.runtime.wire import NOTHING_BEFORE
@@ -139,14 +140,15 @@ class Gate:
                 cuts[item.topic] = item.at - back
         return [(item, edge) for item, edge in self.all(now) if item.at >= cuts.get(item.topic, item.at)]
 
-    def all(self, now: float, prefix: str = "") -> list[tuple[Kept, bool]]:
-        """All that is kept of the topics that begin with ``prefix``, in order, as ``overlap`` gives it."""
+    def all(self, now: float, prefixes: str | tuple[str, ...] = "") -> Iterator[tuple[Kept, bool]]:
+        """All that is kept now of the topics with one of these prefixes, in order, as ``overlap`` gives it.
+
+        What is kept after the first item was taken is not among it.
+        """
         seen: set[str] = set()
-        found = []
         oldest = now - self._keep_for
-        for item in self._kept:
+        for item in tuple(self._kept):
             topic = item.topic
-            if item.at >= oldest and topic.startswith(prefix):
-                found.append((item, topic not in seen))
+            if item.at >= oldest and topic.startswith(prefixes):
+                yield item, topic not in seen
                 seen.add(topic)
-        return found

@@ -27,7 +27,7 @@ from supervisors.runtime.calls import Caller, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.context import HostContext
 from supervisors.runtime.places import PlaceFinder
-from supervisors.runtime.process import log_opener, preload, reachable, resident_bytes
+from supervisors.runtime.process import keep_reason, log_opener, preload, reachable, resident_bytes
 from supervisors.runtime.pubsub import Publisher
 from supervisors.runtime.questions import Questions
 from supervisors.runtime.repeats import Repeats
@@ -474,18 +474,14 @@ class Host:
             self._reason = message.reason
         else:
             self._reason = SHUTDOWN
-        self._keep_reason(self._reason)
+        try:
+            keep_reason(self._boot.plane_dir, self._boot.host, self._reason)
+        except OSError as error:
+            self._defect(error)
         self._tell_now(message)
         if self._log is not None:
             self._log.close()
         self._plane.call_later(_LINGER, self._leave)
-
-    def _keep_reason(self, reason: ExitReason) -> None:
-        """For a supervisor that is away: its replacement reads why we ended."""
-        try:
-            (Path(self._boot.plane_dir) / f"exit-{self._boot.host}").write_bytes(msgspec.json.encode(reason))
-        except OSError as error:
-            self._defect(error)
 
     def _leave(self) -> None:
         """End the process. Ray's own way out takes 100 ms and more; nothing of ours is left to put away."""

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import ray
 
+from supervisors.core.reasons import ExitReason
 from supervisors.signals.messages import Assign
 from supervisors.spec.compiled import LogsSpec
 
@@ -66,3 +68,12 @@ def log_opener(data_dir: str, order: Assign, logs: LogsSpec) -> "Callable[[], Ch
         )
 
     return open_log
+
+
+def keep_reason(plane_dir: str, host: str, reason: ExitReason) -> None:
+    """For a supervisor that is away: its replacement reads why this host ended.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    (Path(plane_dir) / f"exit-{host}").write_bytes(msgspec.json.encode(reason))

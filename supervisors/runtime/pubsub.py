@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -28,6 +29,10 @@ _HIGH_WATER = 100_000
 _LOOK_EVERY = 0.01
 #: seconds between looks for readers who ask to be sent all again, during a handover
 _LISTEN_EVERY = 0.005
+#: the same when nothing can be sent again: the notices of subscribers are only thrown away
+_TIDY_EVERY = 1.0
+#: seconds for which items are sent again before the actor's loop gets its turn
+_AT_ONCE = 0.002
 
 
 class Publisher:
@@ -51,6 +56,11 @@ class Publisher:
         self._shut = False
         self._until = 0.0
         self._primary: _Listener | None = None
+        #: something is to be done before a plain send; written in the actor's thread only
+        self._slow = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._wanted: set[str] = set()
+        self._again: Iterator[tuple[Kept, bool]] | None = None
         endpoints = []
         for address in addresses:
             self._socket.bind(address)
@@ -70,8 +80,8 @@ class Publisher:
         """Send one item; never blocks."""
         if not self.open:
             return
-        if self._gate is not None:
-            self._publish_gated(self._gate, topic, payload, mark)
+        if self._slow:
+            self._publish_slowly(topic, payload, mark)
             return
         # three plain sends cost a third of one send_multipart, and market data comes this way
         send = self._socket.send
@@ -81,15 +91,18 @@ class Publisher:
 
     def close(self) -> None:
         """Close the socket."""
+        self.open = False
         if self._primary is not None:
             self._primary.close()
+        if self._timer is not None:
+            self._timer.cancel()
         self._socket.close()
 
     # ------------------------------------------------------------ a standby's gate
 
     def shut(self) -> None:
         """Stand by: keep what has a mark, send nothing."""
-        self._gate, self._shut = Gate(), True
+        self._gate, self._shut, self._slow = Gate(), True, True
 
     def follow(self, endpoints: str) -> None:
         """Listen to what the primary publishes, to know what need not be sent again. In the actor's loop."""
@@ -97,8 +110,8 @@ class Publisher:
             return
         if self._primary is not None:
             self._primary.close()
-        words = endpoints.split()
-        self._primary = _Listener(self._context, words[0], self._gate) if words else None
+        endpoint = _nearest(endpoints)
+        self._primary = _Listener(self._context, endpoint, self._gate) if endpoint else None
 
     @property
     def lag(self) -> float:
@@ -122,47 +135,72 @@ class Publisher:
         self._asked()  # those who subscribed while it was shut get the overlap
         for item, edge in gate.overlap(now):
             self._send_again(item, edge=edge)
-        self._listen()
+        self._tend()
 
-    def _listen(self) -> None:
-        """Serve readers who ask, until the handover is over."""
-        if time.monotonic() >= self._until or not self.open:
-            self._gate = None
+    def _tend(self) -> None:
+        """Read what subscribers say: unread it would pile up. During a handover serve those who ask."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.open:
             return
         self.tick()
-        asyncio.get_running_loop().call_later(_LISTEN_EVERY, self._listen)
+        pause = _TIDY_EVERY
+        if self._gate is not None and not self._shut:
+            pause = 0.0 if self._again is not None else _LISTEN_EVERY
+            if pause and time.monotonic() >= self._until:
+                self._gate = None
+                pause = _TIDY_EVERY
+        self._timer = asyncio.get_running_loop().call_later(pause, self._tend)
 
     def tick(self) -> None:
-        """Take what subscribers say; during a handover send again what they ask for."""
+        """Take what subscribers say; during a handover send again what they ask for, a little at a time."""
         asked = self._asked()
         gate = self._gate
         if gate is None or self._shut or not self.open:
             return
+        self._wanted.update(asked)
         now = time.monotonic()
-        for prefix in asked:
-            for item, edge in gate.all(now, prefix):
-                self._send_again(item, edge=edge)
+        if self._again is None:
+            if not self._wanted:
+                return
+            # who asks while this is being sent may have missed its begin: it is served by the next one
+            self._again = gate.all(now, tuple(self._wanted))
+            self._wanted.clear()
+        for item, edge in self._again:
+            self._send_again(item, edge=edge)
+            if time.monotonic() - now >= _AT_ONCE:
+                return
+        self._again = None
 
     def _asked(self) -> list[str]:
-        found: dict[str, None] = {}
+        found: list[str] = []
         while True:
             try:
                 message = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return list(found)
+                return found
             if message[:1] == b"\x01":
-                found[message[1:].decode(errors="replace")] = None
+                found.append(message[1:].decode(errors="replace"))
 
-    def _publish_gated(self, gate: Gate, topic: str, payload: bytes, mark: int | None) -> None:
-        if mark is None:
+    def _publish_slowly(self, topic: str, payload: bytes, mark: int | None) -> None:
+        """The first item, and every one of a gated publisher."""
+        if self._timer is None:
+            with contextlib.suppress(RuntimeError):  # used without a loop: by whoever measures
+                self._timer = asyncio.get_running_loop().call_later(0.0, self._tend)
+        gate = self._gate
+        if gate is None:
+            self._slow = False
+            self.publish(topic, payload, mark)
+        elif mark is None:
             if self._shut:
                 gate.dropped += 1
             else:
                 self._send(topic, self._plain, payload)
-            return
-        prev = gate.keep(time.monotonic(), topic, mark, payload)
-        if not self._shut:
-            self._send(topic, full_header(self._incarnation, 0, mark, prev), payload)
+        else:
+            prev = gate.keep(time.monotonic(), topic, mark, payload)
+            if not self._shut:
+                self._send(topic, full_header(self._incarnation, 0, mark, prev), payload)
 
     def _send_again(self, item: Kept, *, edge: bool) -> None:
         flags = REPLAY | (EDGE if edge else 0)
@@ -313,6 +351,8 @@ class SubscriptionStream:
                 await asyncio.wait_for(self._changed.wait(), pause)
 
     def _connect(self, wanted: set[str]) -> None:
+        if self._lost or self._connected - wanted:
+            self._drain()  # ZeroMQ throws away what has arrived by a connection that is given up
         for endpoint in (self._connected - wanted) | self._lost:
             with contextlib.suppress(zmq.ZMQError):  # ZeroMQ may have given it up already
                 self._socket.disconnect(endpoint)
@@ -365,6 +405,15 @@ class SubscriptionStream:
                 endpoint = event["endpoint"].decode(errors="replace")
                 self._lost.update({endpoint} & self._connected or self._connected if endpoint else self._connected)
                 self._changed.set()
+
+
+def _nearest(endpoints: str) -> str:
+    """Of a publisher's endpoints the ipc one if its file is on this machine, else the last; empty when it has none."""
+    words = endpoints.split()
+    for word in words:
+        if word.startswith("ipc://") and Path(word.removeprefix("ipc://")).exists():
+            return word
+    return words[-1] if words else ""
 
 
 def _descriptor(socket: "zmq.Socket[bytes]") -> int:

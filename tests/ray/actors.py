@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import ray
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from actors.base import Actor
 from actors.context import Context, Subscription
+from examples.ledger import Ledger
 
 Start = Literal["ok", "never", "never_ready", "raise", "ready"]
 Stop = Literal["ok", "deaf", "note"]
@@ -237,3 +239,24 @@ class TickReader(Actor):
         seen = self._seen
         missed = sum(b - a - 1 for a, b in itertools.pairwise(seen) if b > a + 1)
         return {"count": len(seen), "missed": missed, "wrong": sum(b <= a for a, b in itertools.pairwise(seen))}
+
+
+class VersionConfig(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+
+
+class Versioned(Ledger):
+    """A ledger whose ``STATE_VERSION`` is what a file says: each life may be other code than the last, without
+    ``migrate``."""
+
+    Config = VersionConfig
+
+    def __init__(self, config: BaseModel) -> None:
+        super().__init__(config)
+        assert isinstance(config, VersionConfig)
+        type(self).STATE_VERSION = int(Path(config.file).read_text())
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()

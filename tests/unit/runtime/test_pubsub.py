@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -232,7 +232,7 @@ def test_each_item_once_and_in_order_however_far_each_side_was(heard: int, reach
     for mark in marks[:heard]:
         gate.heard(now, _TOPIC, mark)
 
-    def send_again(items: list[tuple[Kept, bool]]) -> None:
+    def send_again(items: Iterable[tuple[Kept, bool]]) -> None:
         for item, edge in items:
             flags = REPLAY | (EDGE if edge else 0)
             wire.take(full_header(2, flags, item.mark, item.prev), item.payload)
