@@ -71,11 +71,11 @@ class Ledger(Actor):
 
     # ---- what others may call -------------------------------------------------------------------------------------
 
-    async def post(self, id: str, account: str, amount: str | float) -> str:
-        """Put ``amount`` on ``account``; the balance after it. The same ``id`` again changes nothing."""
-        if id in self._seen:
-            return self._seen[id]
-        return str(await self.ctx.journal.append(Posted(id, account, str(Decimal(str(amount))))))
+    async def post(self, ref: str, account: str, amount: str | float) -> str:
+        """Put ``amount`` on ``account``; the balance after it. The same ``ref`` again changes nothing."""
+        if ref in self._seen:
+            return self._seen[ref]
+        return str(await self.ctx.journal.append(Posted(ref, account, str(Decimal(str(amount))))))
 
     def balance(self, account: str) -> str:
         """What is on ``account``."""

@@ -11,6 +11,7 @@ connection budget, and says so. An exception out of it is a defect, and its supe
 """
 
 import asyncio
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,6 +164,7 @@ class BinanceConnector(Actor):
         self._transport: WSTransport | None = None
         self._fetches: set[asyncio.Task[None]] = set()
         self._reconnect_at = 0.0
+        self._restate_at = math.inf
         self._last_error = ""
         self._budget_waits = 0
         self._metrics_at = 0.0
@@ -185,15 +187,17 @@ class BinanceConnector(Actor):
     async def promoted(self) -> None:
         """Readers hold each book for what its primary said of it last: say how it is here.
 
-        And again when the primary's last word is behind us for certain: of a book at which the primary was ahead,
+        And once more when the primary's last word is behind us for certain: of a book at which the primary was ahead,
         readers take nothing the first time.
         """
-        for wait in (0.0, _RESTATE_AFTER):
-            await asyncio.sleep(wait)
-            for state in self.session.symbols.values():
-                for effect in self.session.restate(state):
-                    self._perform(effect)
-                await asyncio.sleep(0)  # a whole book takes a millisecond, and trades are to go on
+        self._restate_at = self._monotonic() + _RESTATE_AFTER
+        await self._restate()
+
+    async def _restate(self) -> None:
+        for state in self.session.symbols.values():
+            for effect in self.session.restate(state):
+                self._perform(effect)
+            await asyncio.sleep(0)  # a whole book takes a millisecond, and trades are to go on
 
     async def stop(self) -> None:
         """Close the socket and give up what is under way."""
@@ -308,6 +312,9 @@ class BinanceConnector(Actor):
                 self._step(Ticked())
                 self._reap()
                 self._export()
+                if self._monotonic() >= self._restate_at:
+                    self._restate_at = math.inf
+                    await self._restate()
                 try:
                     async with asyncio.timeout(self.config.tick):
                         await listener.closed.wait()

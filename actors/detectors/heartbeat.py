@@ -102,7 +102,7 @@ class HeartbeatDetector(Actor):
     async def promoted(self) -> None:
         """Say every verdict anew: nobody heard what it said while it stood by."""
         for name, child in self._children.items():
-            report = {"id": name, "verdict": str(child.verdict), "beat_age": None}
+            report = {"id": name, "verdict": str(child.verdict), "beat_age": child.sample.beat_age}
             self.ctx.publish(f"verdict.{name}", msgspec.msgpack.encode(report))
 
     def _tell(self, sample: BeatSample, before: Freshness, verdict: Freshness) -> None:

@@ -134,9 +134,11 @@ class StalenessDetector(Actor):
         while True:
             await asyncio.sleep(max(0.0, due - self._now()))
             lag = max(0.0, self._now() - due)
-            if self.config.source == "status" and self.ctx.acting:  # a standby may not ask
+            if self.config.source == "publish":
+                self.judge(lag)
+            elif self.ctx.acting:  # a standby may not ask, and what it does not see it does not judge
                 await self._ask()
-            self.judge(lag)
+                self.judge(lag)
             due = max(due + self.config.interval, self._now())
 
     def judge(self, lag: float = 0.0) -> None:
@@ -154,6 +156,10 @@ class StalenessDetector(Actor):
     async def promoted(self) -> None:
         """Say every verdict anew: nobody heard what it said while it stood by."""
         now = self._now()
+        if self.config.source == "status":
+            for channel in self._channels.values():
+                channel.forgive(now)
+            return
         for name, channel in self._channels.items():
             age = channel.age(now)
             if age is not None:

@@ -51,6 +51,12 @@ class ChannelVerdict:
         if self.last is None:
             self.last = now
 
+    def forgive(self, now: float) -> None:
+        """Nobody looked until ``now``: silence counts from here, nothing is judged yet."""
+        if self.last is not None:
+            self.last = now
+        self._hysteresis.reset()
+
     def arrived(self, now: float, incarnation: int = 0) -> None:
         """An item came, from that life of the publisher; the pause over a restart is no habit of the channel."""
         if self.items and self.last is not None and incarnation == self._incarnation:

@@ -66,6 +66,9 @@ class VerifyRecovery(Actor):
 
     async def _watch(self, target: str) -> None:
         while True:
+            if not self.ctx.acting:  # a standby may not ask; once promoted it knows of no life yet, and looks
+                await asyncio.sleep(self.config.interval)
+                continue
             life = await self._incarnation(target)
             known = self._lives.get(target)
             if life is not None and life != known:

@@ -42,7 +42,6 @@ from supervisors.signals.messages import (
     Exited,
     ExitSeen,
     Hello,
-    Ignored,
     KillProcess,
     Look,
     MalformedFrame,
@@ -78,7 +77,6 @@ if TYPE_CHECKING:
 _LINGER = 1.0
 #: beats between looks at load, memory and threads: reading them costs more than the beat
 _VITALS_EVERY = 10
-_ENDINGS = (Exited, StartFailed, Ignored)
 
 
 class Host:

@@ -27,6 +27,11 @@ _MAX_WAITING = 200_000
 _HIGH_WATER = 100_000
 #: seconds between looks for a publisher that is away
 _LOOK_EVERY = 0.01
+#: seconds between looks for one that could not be reached, for a second; then ten times a second is no use either
+_LOOK_SELDOM = 0.5
+#: milliseconds. We connect anew ourselves, at once, to where the path is then. Never (-1) is no choice: ZeroMQ then
+#: throws away what has arrived but was not read when a publisher dies.
+_RECONNECT = 60_000
 #: seconds between looks for readers who ask to be sent all again, during a handover
 _LISTEN_EVERY = 0.005
 #: the same when nothing can be sent again: the notices of subscribers are only thrown away
@@ -283,19 +288,22 @@ class SubscriptionStream:
         self._changed = asyncio.Event()
         self._connected: set[str] = set()
         self._lost: set[str] = set()
+        #: since when an endpoint cannot be reached
+        self._away: dict[str, float] = {}
         #: frames that were not ours
         self.malformed = 0
         self._socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.RCVHWM, _HIGH_WATER)
-        self._socket.setsockopt(zmq.RECONNECT_IVL, -1)
+        self._socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT)
         self._socket.setsockopt_string(zmq.SUBSCRIBE, topic)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_CONNECT_RETRIED)
         self._loop.add_reader(_descriptor(self._socket), self._drain)
         self._loop.add_reader(_descriptor(self._monitor), self._drain_monitor)
-        self._follower = self._loop.create_task(self._follow())
         self._expiring = False
         self._closed = False
+        self._drain_monitor()  # its descriptor says nothing until it was once found empty
+        self._follower = self._loop.create_task(self._follow())
 
     def __aiter__(self) -> AsyncIterator[Received]:
         return self._iterate()
@@ -336,6 +344,8 @@ class SubscriptionStream:
         while True:
             self._changed.clear()
             place = await self._resolve(self._path)
+            if self._closed:
+                return  # wait_for swallows a cancellation that comes together with what it waits for
             if place.state == "running":
                 if 0 < place.incarnation < incarnation:
                     self._handover.forget(place.incarnation)  # the path was deleted and made again
@@ -353,6 +363,8 @@ class SubscriptionStream:
     def _connect(self, wanted: set[str]) -> None:
         if self._lost or self._connected - wanted:
             self._drain()  # ZeroMQ throws away what has arrived by a connection that is given up
+        for endpoint in self._away.keys() - wanted:
+            del self._away[endpoint]
         for endpoint in (self._connected - wanted) | self._lost:
             with contextlib.suppress(zmq.ZMQError):  # ZeroMQ may have given it up already
                 self._socket.disconnect(endpoint)
@@ -401,10 +413,17 @@ class SubscriptionStream:
             except zmq.Again:
                 return
             event = parse_monitor_message(frames)
-            if event["event"] in (zmq.EVENT_DISCONNECTED, zmq.EVENT_CONNECT_RETRIED):
-                endpoint = event["endpoint"].decode(errors="replace")
-                self._lost.update({endpoint} & self._connected or self._connected if endpoint else self._connected)
+            endpoint = event["endpoint"].decode(errors="replace")
+            if endpoint not in self._connected:
+                continue
+            self._lost.add(endpoint)
+            if event["event"] == zmq.EVENT_DISCONNECTED:
+                self._away.pop(endpoint, None)
                 self._changed.set()
+            else:
+                now = time.monotonic()
+                since = self._away.setdefault(endpoint, now)
+                self._loop.call_later(_LOOK_EVERY if now - since < 1.0 else _LOOK_SELDOM, self._changed.set)
 
 
 def _nearest(endpoints: str) -> str:

@@ -5,13 +5,14 @@ business. Rules kept here:
  1. A rung is begun only while the machine waits for this child's start and no process of an earlier life is left.
  2. What the machine must hear (started, held, failed for good) it hears once.
  3. A case is written to the goal state after each change, so that a replaced supervisor goes on with it.
+ 4. An attempt that ended for a reason of others (a sibling's fate, its supervisor's crash) has not failed: it is begun
+    again, and its time counts anew.
 All of it runs in the plane's thread but what ``shell.executor`` is given.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,7 +47,7 @@ from supervisors.recovery.messages import (
 )
 from supervisors.recovery.messages import Event as CaseEvent
 from supervisors.recovery.policy import RecoverySpec, Rung
-from supervisors.recovery.progress import History, Progress
+from supervisors.recovery.progress import Progress
 from supervisors.runtime import preserving, reporting, validating
 from supervisors.runtime.evidence import ShellEvidence, tell_evidence, tell_failure
 from supervisors.runtime.peers import Peer
@@ -71,8 +72,6 @@ from supervisors.tree.messages import (
 if TYPE_CHECKING:
     from supervisors.runtime.supervisor import SupervisorShell
 
-#: seconds a dump of a hung process may take before it is killed all the same
-DUMP_LIMIT = 0.5
 _CASE = "recovery:"
 
 
@@ -83,13 +82,13 @@ class Hand:
     Attributes:
         case: its recovery; closed ones are replaced.
         order: the start the machine waits for; None while it waits for none.
-        peer: the life of the attempt in hand, until it is up or gone.
+        peer: the life of the attempt in hand, until it is up or gone; without one its time does not count.
         next: the attempt to begin as soon as rule 1 allows.
         hold: the hold to tell the machine as soon as nothing runs.
         abandoned: the case has given up the life in hand; its end is no news to it.
-        preserving: what a failed rung left is being kept: the next one waits for it (REC-3).
+        preserving: so many failed states are being kept: the next attempt waits for them (REC-3).
         late: the attempt to begin had to wait.
-        stack: where a hung process stood.
+        approved: a person chose the attempt to begin.
     """
 
     case: RecoveryCase
@@ -98,9 +97,9 @@ class Hand:
     next: Attempt | None = None
     hold: Hold | None = None
     abandoned: bool = False
-    preserving: bool = False
+    preserving: int = 0
     late: bool = False
-    stack: str = ""
+    approved: bool = False
     timers: dict[int, int] = field(default_factory=dict)
     progress: Progress | None = None
 
@@ -164,9 +163,14 @@ class Recovering:
         elif failed is not None:
             self._failure(order.id, hand, *failed)
         elif hand.case.attempting is not None:
-            # the machine ended the start in hand (its time-out): the rung has failed
-            why = crash(shell.last_reasons.get(order.id, "the start was given up"))
-            self._failure(order.id, hand, order.incarnation - 1, why, shell.loop.now())
+            # rule 4: had the attempt failed, the machine would have noted it
+            case = hand.case
+            hand.next = Attempt(hand.case.attempting, 0.0, case.number, case.multiplier)
+            hand.late = True
+            self._advance(order.id, hand)
+        elif hand.case.hold_id:
+            hand.hold = Hold(hand.case.hold_id, "it still waits for a person", Rung.MANUAL)
+            self._advance(order.id, hand)
         else:
             # nothing failed: a first start, an order, or a sibling's fate. Its state is restored all the same
             rung = Rung.WARM.value if order.restart else ""
@@ -175,8 +179,13 @@ class Recovering:
         return True
 
     def _new_hand(self, child_id: str, policy: RecoverySpec, old: Hand | None) -> Hand:
-        history = old.case.history if old is not None else History()
-        return Hand(RecoveryCase(self._shell.child_path(child_id), policy, history))
+        if old is not None:
+            return Hand(RecoveryCase(old.case.record().path, policy, old.case.history))
+        kept = self._kept(child_id)
+        hand = Hand(RecoveryCase(self._shell.child_path(child_id), policy, kept.history if kept is not None else None))
+        if kept is not None and kept.closed is None:
+            self._keep(child_id, hand)  # of a supervisor that is over: nobody is to go on with it
+        return hand
 
     def _failure(self, child_id: str, hand: Hand, incarnation: int, reason: ExitReason, at: float) -> None:
         shell = self._shell
@@ -189,6 +198,8 @@ class Recovering:
         self._suspect(child_id, reason)
         source = ShellEvidence(shell, child_id, reason)
         self._step(child_id, hand, FailureSeen(failure_id(path, incarnation), incarnation, reason, source, at))
+        if self.remains.has_stack(child_id):
+            self._preserve(child_id, hand, str(reason), wait=False)
         tell_failure(shell.store, path)
 
     def _suspect(self, child_id: str, reason: ExitReason) -> None:

@@ -43,6 +43,7 @@ class FaultyDisk:
         self._names: dict[Path, dict[str, int]] = {}  # by folder: what its names stood for when it was last synced
         self._gone: dict[Path, bytes] = {}  # what synced names stood for that were removed or replaced since
         self._moved: dict[Path, Path] = {}
+        self._inodes: dict[Path, int] = {}  # of what is in _gone, while it may still be open
         self._failed: set[int] = set()
         self._boot = 1
         #: how often each call was made
@@ -57,6 +58,8 @@ class FaultyDisk:
         self.room: int | None = None
         #: called before each sync and each write, with the call's name and the path: to interleave something
         self.before: Callable[[str, Path], None] = lambda call, path: None
+        #: called before each call of ``CALLS`` but ``read``: to stop there
+        self.at: Callable[[str, Path], None] = lambda call, path: None
 
     def fail(
         self, call: str, code: int = errno.EIO, *, after: int = 0, times: int = 1, match: str = "", part: float = 0.0
@@ -86,6 +89,12 @@ class FaultyDisk:
         Names made or removed and not synced are as they were. Give up all that was open before.
         """
         self._boot += 1
+        contents = {
+            entry.stat().st_ino: entry.read_bytes()
+            for folder in self._names
+            for entry in folder.iterdir()
+            if entry.is_file()
+        }
         for folder, names in self._names.items():
             for entry in sorted(folder.iterdir()):
                 if not entry.is_file():
@@ -99,9 +108,11 @@ class FaultyDisk:
             moved = self._moved.get(path)
             if chance is None or chance.random() < 0.5 or (moved is not None and not moved.exists()):
                 path.unlink(missing_ok=True)
-                path.write_bytes(content)
+                now = contents.get(self._inodes.get(path, -1), content)
+                path.write_bytes(blend(content, now, chance) if chance and now != content else content)
         self._gone.clear()
         self._moved.clear()
+        self._inodes.clear()
         self._failed.clear()
         for folder in self._names:
             self._note(folder)
@@ -120,8 +131,10 @@ class FaultyDisk:
         fd = self._below.open(path, flags, mode)
         self._paths[fd] = path
         if known is None:  # the number may be that of a file removed before
-            self._synced[os.fstat(fd).st_ino] = b""
-            self._failed.discard(os.fstat(fd).st_ino)
+            inode = os.fstat(fd).st_ino
+            self._synced[inode] = b""
+            self._failed.discard(inode)
+            self._inodes = {lost: number for lost, number in self._inodes.items() if number != inode}
         else:
             self._synced.setdefault(os.fstat(fd).st_ino, known)
         return fd
@@ -184,6 +197,7 @@ class FaultyDisk:
             self._note(folder)
             for path in [one for one in self._gone if one.parent == folder]:
                 del self._gone[path]
+                self._inodes.pop(path, None)
 
     def rename(self, source: Path, target: Path) -> None:
         """See ``Disk``."""
@@ -213,12 +227,15 @@ class FaultyDisk:
         """A name is about to be removed or replaced."""
         names = self._names.get(path.parent, {})
         if path.exists() and names.get(path.name) == path.stat().st_ino:
-            self._gone[path] = self._synced.get(path.stat().st_ino, b"")
+            inode = path.stat().st_ino
+            self._gone[path], self._inodes[path] = self._synced.get(inode, b""), inode
 
     def _path(self, fd: int) -> Path:
         return self._paths.get(fd, Path())
 
     def _find(self, call: str, path: Path) -> _Fault | None:
+        if call != "read":
+            self.at(call, path)
         self.calls[call] += 1
         for fault in self._faults:
             if fault.call == call and fault.match in path.name:
@@ -248,7 +265,10 @@ class FaultyDisk:
             self.synced_again += 1
             return  # what the kernel does: it threw the pages away, and calls that success
         if not self.lying:
-            self._synced[inode] = self._below.read(fd, self._below.size(fd), 0)
+            self._synced[inode] = content = self._below.read(fd, self._below.size(fd), 0)
+            for lost, number in self._inodes.items():
+                if number == inode:  # under a name it has no more, but may have again
+                    self._gone[lost] = content
 
 
 def blend(durable: bytes, now: bytes, chance: random.Random, sector: int = 512) -> bytes:

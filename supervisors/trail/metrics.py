@@ -130,6 +130,7 @@ def _from_status(status: SystemStatus | None) -> Iterator[Metric]:
     yield _gauge("children", "Children by state", ["state"], (((state,), n) for state, n in states.items()))
     ages = (((child.path,), child.beat_age) for child in children if child.beat_age is not None)
     yield _gauge("beat_age_seconds", "Since the last heartbeat", ["path"], ages)
+    yield from _recovery_gauges([child for one in supervisors for child in one.children])
     yield _gauge("spares", "Idle hosts", [], [((), sum(one.spares for one in supervisors))])
     windows = (((one.path,), one.restarts_in_window) for one in supervisors)
     yield _gauge("restarts_in_window", "Restarts counted against the intensity", ["path"], windows)
@@ -171,6 +172,21 @@ def _counter(name: str, text: str, labels: list[str], samples: Samples) -> Metri
     for values, number in samples:
         family.add_metric(values, number)
     return family
+
+
+def _recovery_gauges(children: list[ChildStatus]) -> Iterator[Metric]:
+    """How standbys keep up, and where recoveries stand (REC-4, STA-3)."""
+    synced = (((c.path,), float(sum(s.state == "synced" for s in c.standbys))) for c in children if c.standbys)
+    yield _gauge("standbys_in_sync", "Standbys that may be promoted", ["path"], synced)
+    lags = (((c.path, str(s.pid)), s.lag) for c in children for s in c.standbys)
+    yield _gauge("standby_lag_seconds", "How far a standby is behind its primary", ["path", "pid"], lags)
+    found = [(child.path, child.recovery) for child in children if child.recovery is not None]
+    yield _gauge("recovery_progress_percent", "Of the last recovery", ["path"], (((p,), r.percent) for p, r in found))
+    states = (((path, one.state), 1.0) for path, one in found)
+    yield _gauge("recovery_state", "1 for the state the last recovery is in", ["path", "state"], states)
+    holds = (((path,), float(bool(one.hold))) for path, one in found)
+    yield _gauge("recovery_held", "1 while a person is waited for", ["path"], holds)
+    yield _gauge("size_multiplier", "Share of its size a child may trade", ["path"], (((p,), r.size) for p, r in found))
 
 
 def _gauge(name: str, text: str, labels: list[str], samples: Samples) -> Metric:

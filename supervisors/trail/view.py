@@ -95,6 +95,9 @@ def _state(child: ChildStatus, now: float) -> str:
         return f"restarting in {max(child.next_at - now, 0.0):.1f} s"
     if child.verdict not in ("", "healthy"):
         return f"{child.state}, {child.verdict}"
+    if child.standbys:
+        synced = sum(standby.state == "synced" for standby in child.standbys)
+        return f"{child.state}, {synced} of {len(child.standbys)} in sync"
     return child.state
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 
 from supervisors.runtime.folders import folders_of
+from supervisors.runtime.store import GoalStore
+from supervisors.signals.proc import pid_alive
 from supervisors.state.folders import journal_folder
 from supervisors.state.journal import JournalReader
 from supervisors.trail.events import EventKind, TrailEvent
@@ -98,17 +100,21 @@ def noted(system: Running, kind: EventKind, path: str, since: float, **data: obj
     return until(look, f"{kind} {data} of {path}", PATIENCE)
 
 
-def processes(system: Running, path: str) -> list[int]:
-    """Processes of this system that live at ``path`` or stand by for it, as the machine's process table has them."""
+def processes(system: Running, path: str) -> set[int]:
+    """Living processes that were given ``path``, to act or to stand by."""
+    store = GoalStore(system.data_dir)
+    return {row.pid for row in store.hosts("path=?", (path,)) if pid_alive(row.pid, row.start_time)}
+
+
+def strangers(system: Running) -> set[int]:
+    """Living hosts of this system that nobody knows of: they might still act."""
     name = folders_of(system.data_dir).runtime.name
-    found = []
+    found = set()
     for entry in Path("/proc").iterdir():
         try:
-            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").split()
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
+            is_host = (entry / "cmdline").read_bytes().startswith(b"ray::")
+            if is_host and name in (entry / "environ").read_bytes().decode(errors="replace"):
+                found.add(int(entry.name))
         except OSError:
             continue
-        title = words[0].removeprefix("ray::").removeprefix("rayvisor:") if words else ""
-        if name in environment and title.partition("#")[0].partition("~")[0] == path:
-            found.append(int(entry.name))
-    return found
+    return found - {row.pid for row in GoalStore(system.data_dir).hosts()}

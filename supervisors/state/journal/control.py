@@ -7,6 +7,10 @@ than what is durable.
 
 Each opening puts a new file in place of the old one, after raising the fence in the old one. So a writer that was
 frozen and wakes up finds itself fenced, and what it still stores goes to a file without a name.
+
+The file of a promoted standby is made beforehand (``preparing``) and is put in place without a sync. So a power failure
+may bring back what it was made with, or the file before it: both an older mark, which claims less, and the same
+beginning, as the beginning is only moved in a file that is durable under its name.
 """
 
 import mmap
@@ -231,6 +235,7 @@ def store_begin(disk: Disk, folder: Path, state: State, sequence: int) -> State:
     """
     begin = Begin(state.begin.generation + 1, sequence)
     _overwrite(disk, folder, _BEGIN_AT[begin.generation % 2], _BEGIN.pack(*begin), sync=True)
+    disk.fsync_dir(folder)  # a promotion may have put the file in place and not waited for its name
     return state._replace(begin=begin)
 
 
@@ -251,22 +256,28 @@ class LiveControl:
         disk: where faults are injected.
         folder: the journal's.
         state: what to put in the new file.
+        made: a file made beforehand, which is used; None: a new one is made.
+        sync: False: a power failure may bring back what ``made`` held, or the old file.
 
     Raises:
         OSError: it cannot be written. The old one, if any, is still in place.
     """
 
-    def __init__(self, disk: Disk, folder: Path, state: State) -> None:
+    def __init__(
+        self, disk: Disk, folder: Path, state: State, *, made: Path | None = None, sync: bool = True
+    ) -> None:
         self._file = folder / CONTROL
         self._boot = disk.boot()
-        fresh = folder / f"{CONTROL}.new"
-        with suppress(FileNotFoundError):
-            disk.unlink(fresh)  # never the same file again: a sync of it may have failed
-        fd = disk.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        fresh = made or folder / f"{CONTROL}.new"
+        if made is None:
+            with suppress(FileNotFoundError):
+                disk.unlink(fresh)  # never the same file again: a sync of it may have failed
+        fd = disk.open(fresh, os.O_RDWR if made else os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             data = encode(state.fence, state.mark, state.begin)
             write_all(disk, fd, data, 0)
-            disk.fsync(fd)
+            if sync:
+                disk.fsync(fd)
             self._map = mmap.mmap(fd, SIZE)
         finally:
             disk.close(fd)

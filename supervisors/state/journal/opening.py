@@ -11,12 +11,13 @@ from typing import NamedTuple
 from supervisors.core.clock import Clock
 from supervisors.core.errors import Fenced, JournalFailed, StateError
 from supervisors.state.disk import Disk, make_folder
-from supervisors.state.journal import control
+from supervisors.state.journal import control, preparing
 from supervisors.state.journal.control import Begin, Fence, LiveControl, Mark, State
 from supervisors.state.journal.findings import Finding, FindingKind
+from supervisors.state.journal.preparing import Prepared
 from supervisors.state.journal.reader import Plan, plan
 from supervisors.state.journal.scanning import Cursor
-from supervisors.state.journal.segments import HEADER_SIZE, Segment, create, list_segments, unfinished
+from supervisors.state.journal.segments import FRESH, HEADER_SIZE, Segment, create, list_segments, unfinished
 
 LOCK = "lock"
 #: seconds to wait for another process that is opening
@@ -24,7 +25,11 @@ PATIENCE = 5.0
 
 
 class Taken(NamedTuple):
-    """An opened journal: the newest segment, empty, for writing from ``head + 1`` on."""
+    """An opened journal: the newest segment, empty, for writing from ``head + 1`` on.
+
+    ``room``: bytes in its file. ``prepared``: its file has another name and is not synced yet. ``old``: the segment
+    before it and where that ends, if it is still to be cut.
+    """
 
     folder: Path
     epoch: int
@@ -32,6 +37,9 @@ class Taken(NamedTuple):
     fd: int
     control: LiveControl
     findings: list[Finding]
+    room: int
+    prepared: Prepared | None
+    old: tuple[Segment, int] | None
 
 
 @contextmanager
@@ -75,19 +83,27 @@ def current(folder: Path, disk: Disk) -> State:
     return state
 
 
-def take(folder: Path, epoch: int, *, clock: Clock, disk: Disk, quick: bool, sync: bool) -> Taken:
+def take(
+    folder: Path, epoch: int, *, clock: Clock, disk: Disk, quick: bool, sync: bool, prepared: Prepared | None
+) -> Taken:
     """See ``JournalWriter.open``."""
     if epoch < 1:
         raise ValueError(f"an epoch is 1 or more, not {epoch}")
+    used = False
     try:
         make_folder(disk, folder)
         with locked(folder, disk):
-            return _take(folder, epoch, clock, disk, quick=quick, sync=sync)
+            taken = _take(folder, epoch, clock, disk, quick=quick, sync=sync, prepared=prepared)
+            used = taken.prepared is not None
+            return taken
     except OSError as error:
         raise JournalFailed(
             f"{folder} cannot be opened for writing: {error.strerror or error}",
             fix="space on the disk, and permissions of the folder",
         ) from error
+    finally:
+        if prepared is not None and not used:
+            prepared.discard()
 
 
 def release(folder: Path, disk: Disk, epoch: int) -> None:
@@ -98,17 +114,36 @@ def release(folder: Path, disk: Disk, epoch: int) -> None:
             control.store_fence(disk, folder, state, epoch, closed=True)
 
 
-def _take(folder: Path, epoch: int, clock: Clock, disk: Disk, *, quick: bool, sync: bool) -> Taken:
+def settle(folder: Path, disk: Disk, epoch: int, old: tuple[Segment, int] | None, path: Path) -> list[Finding]:
+    """What a quick opening left to be done, unless a newer writer is there, who does it. ``path``: of its segment.
+
+    Raises:
+        OSError: the disk refused.
+        StateError: another process is opening, or the control file is damaged.
+    """
+    findings: list[Finding] = []
+    disk.fsync_dir(folder)
+    with locked(folder, disk, patience=0.5):
+        if current(folder, disk).fence.epoch == epoch:
+            _tidy(folder, disk, old, path, findings, own=epoch)
+    return findings
+
+
+def _take(
+    folder: Path, epoch: int, clock: Clock, disk: Disk, *, quick: bool, sync: bool, prepared: Prepared | None
+) -> Taken:
     findings: list[Finding] = []
     todo = plan(folder, disk, findings.append)
-    listed = list_segments(folder)
     boot = disk.boot()
     if todo is None:
         state = State(Fence(1, epoch, 0), Mark(1, 0, 1, epoch, HEADER_SIZE, boot, int(sync)), Begin(1, 1), ())
-        head, old = 0, None
+        head, old, prepared = 0, None, None
     else:
         state = todo.state
-        _admit(folder, state, epoch, max((one.epoch for one in listed), default=0))
+        newest = max((one.epoch for one in list_segments(folder, disk)), default=0)
+        _admit(folder, state, epoch, newest)
+        if epoch <= max(state.fence.epoch, newest):
+            prepared = None  # no two segments without a name may be the same one's
     try:
         if todo is not None:
             control.store_fence(disk, folder, state, epoch, closed=False)
@@ -117,7 +152,12 @@ def _take(folder: Path, epoch: int, clock: Clock, disk: Disk, *, quick: bool, sy
             state = todo.state
             head, old = _end(todo, disk, findings, boot=boot, quick=quick)
         mark = Mark(state.mark.generation + 1, head, head + 1, epoch, HEADER_SIZE, boot, int(sync))
-        live = LiveControl(disk, folder, State(Fence(state.fence.generation, epoch, 0), mark, state.begin, ()))
+        state = State(Fence(state.fence.generation, epoch, 0), mark, state.begin, ())
+        if prepared is not None:
+            with suppress(OSError):  # what cannot be used is no reason to fail
+                live = prepared.put(state, epoch, clock.utc_ns())
+                return Taken(folder, epoch, head, prepared.fd, live, findings, prepared.room, prepared, old)
+        live = LiveControl(disk, folder, state)
         try:
             if todo is None:
                 disk.fsync_dir(folder)  # a segment must never be there without it
@@ -135,8 +175,10 @@ def _take(folder: Path, epoch: int, clock: Clock, disk: Disk, *, quick: bool, sy
         with suppress(OSError, StateError):
             control.store_fence(disk, folder, current(folder, disk), epoch, closed=True)
         raise
-    _tidy(folder, disk, old, path, findings)
-    return Taken(folder, epoch, head, fd, live, findings)
+    if not quick:
+        _tidy(folder, disk, old, path, findings, own=0)
+        old = None
+    return Taken(folder, epoch, head, fd, live, findings, HEADER_SIZE, None, old)
 
 
 def _admit(folder: Path, state: State, epoch: int, newest: int) -> None:
@@ -161,10 +203,13 @@ def _end(
     newest = todo.segments[-1]
     mark = state.mark
     exact = state.exact(boot)
-    if quick and exact and mark.synced and (newest.first, newest.epoch) == (mark.first, mark.epoch):
-        with Cursor(disk, newest) as cursor:
-            if cursor.size() >= mark.offset:
-                return mark.sequence, (newest, mark.offset)
+    if quick and exact and mark.synced:
+        if newest.epoch < mark.epoch and mark.sequence < mark.first:
+            return mark.sequence, None  # the one before us was promoted, and its segment never got its name
+        if (newest.first, newest.epoch) == (mark.first, mark.epoch):
+            with Cursor(disk, newest) as cursor:
+                if cursor.size() >= mark.offset:
+                    return mark.sequence, (newest, mark.offset)
     with Cursor(disk, newest) as cursor:
         cursor.run(min(newest.last, todo.cap))
         if cursor.sequence <= todo.floor:
@@ -181,9 +226,18 @@ def _end(
         return max(cursor.sequence, begin) - 1, (newest, cursor.offset)
 
 
-def _tidy(folder: Path, disk: Disk, old: tuple[Segment, int] | None, path: Path, findings: list[Finding]) -> None:
-    """Cut what does not count and remove what is empty. Nothing depends on it: what cannot be done is left."""
+def _tidy(
+    folder: Path, disk: Disk, old: tuple[Segment, int] | None, path: Path, findings: list[Finding], *, own: int
+) -> None:
+    """Cut what does not count and remove what is empty. Nothing depends on it: what cannot be done is left.
+
+    The writer ``own`` may be making a segment meanwhile.
+    """
+    with suppress(OSError):
+        preparing.clean(folder, disk)
     for left in unfinished(folder):
+        if own and left.name.endswith(f"-{own:020d}{FRESH}"):
+            continue
         with suppress(OSError):
             disk.unlink(left)
             findings.append(Finding(FindingKind.UNFINISHED, str(left), text="of an opening cut short: removed"))
@@ -195,7 +249,7 @@ def _tidy(folder: Path, disk: Disk, old: tuple[Segment, int] | None, path: Path,
                     disk.truncate(fd, old[1])
             finally:
                 disk.close(fd)
-    for segment in list_segments(folder):
+    for segment in list_segments(folder, disk):
         if segment.path == path or segment.first < segment.limit:
             continue
         with suppress(OSError):

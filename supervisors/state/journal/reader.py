@@ -209,7 +209,7 @@ def plan(folder: Path, disk: Disk, note: Callable[[Finding], object]) -> Plan | 
     """
     for left in (2, 1, 0):
         state = control.load(disk, folder)
-        listed = list_segments(folder)
+        listed = list_segments(folder, disk)
         if state is None:
             if not listed:
                 return None
@@ -234,4 +234,4 @@ def plan(folder: Path, disk: Disk, note: Callable[[Finding], object]) -> Plan | 
 def _changed(folder: Path, disk: Disk, todo: Plan) -> bool:
     """True when a segment that was planned to be read is no longer listed."""
     state = control.load(disk, folder)
-    return state is not None and (state != todo.state or counting(list_segments(folder), 0) != todo.segments)
+    return state is not None and (state != todo.state or counting(list_segments(folder, disk), 0) != todo.segments)

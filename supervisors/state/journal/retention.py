@@ -47,7 +47,7 @@ def _retain(folder: Path, keep_from: int, before_utc_ns: int, disk: Disk) -> lis
     state = control.load(disk, folder)
     if state is None:
         return []
-    listed = list_segments(folder)
+    listed = list_segments(folder, disk)
     parts = counting(listed, state.begin.sequence)
     begin = state.begin.sequence
     for segment, following in pairwise(parts):

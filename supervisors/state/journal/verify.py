@@ -22,7 +22,7 @@ def verify(folder: Path, disk: Disk) -> Report:
     """
     findings: list[Finding] = []
     todo = _plan(folder, disk, findings)
-    listed = list_segments(folder)
+    listed = list_segments(folder, disk)
     parts = todo.segments if todo else counting(listed, 0)
     begin = todo.state.begin.sequence if todo else 1
     first = max(begin, parts[0].first) if parts else begin
@@ -71,7 +71,7 @@ def _plan(folder: Path, disk: Disk, findings: list[Finding]) -> Plan | None:
         return None
     if state is None:
         return None
-    segments = counting(list_segments(folder), state.begin.sequence)
+    segments = counting(list_segments(folder, disk), state.begin.sequence)
     boot = disk.boot()
     return Plan(state, segments, state.mark.sequence if state.exact(boot) else ENDLESS, state.floor(boot))
 

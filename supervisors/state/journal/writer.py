@@ -1,5 +1,6 @@
 """The one writer of a journal: one batch is one write and one sync."""
 
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,21 +13,22 @@ from supervisors.state.journal import opening
 from supervisors.state.journal.control import store_begin
 from supervisors.state.journal.findings import Finding
 from supervisors.state.journal.format import encode
-from supervisors.state.journal.segments import HEADER_SIZE, create
+from supervisors.state.journal.preparing import Prepared
+from supervisors.state.journal.segments import HEADER_SIZE, STEP, create, name
 
 SEGMENT_BYTES = 64_000_000
-#: room is taken from the disk in steps of this, so that most syncs have no metadata to write
-STEP = 8 * 1024 * 1024
 
 
 class JournalWriter:
-    """The one writer of a journal. Not thread-safe: ``GroupCommitter`` owns it once it is given one.
+    """The one writer of a journal. Not thread-safe but for ``settle``: ``GroupCommitter`` owns it once it is given one.
 
     After ``Fenced`` it is of no more use. After another error it repairs itself at the next append, in a new segment:
     a file whose sync failed once is never synced again, for the kernel may call clean what it threw away.
     """
 
-    def __init__(self, taken: opening.Taken, *, clock: Clock, disk: Disk, segment_bytes: int, sync: bool) -> None:
+    def __init__(
+        self, taken: opening.Taken, *, clock: Clock, disk: Disk, segment_bytes: int, sync: bool, quick: bool
+    ) -> None:
         self._folder = taken.folder
         self._control = taken.control
         self._fd = taken.fd
@@ -36,7 +38,12 @@ class JournalWriter:
         self._sync = sync
         self._first = taken.head + 1  # of the segment
         self._offset = HEADER_SIZE  # end of what is durable in it
-        self._allocated = HEADER_SIZE
+        self._allocated = taken.room
+        #: whose file the segment still is: neither what is in it nor its name is durable
+        self._prepared = taken.prepared
+        self._old = taken.old
+        self._unsettled = quick
+        self._settling = threading.Lock()  # settle, against all else that uses the file
         self._broken = False
         self._unusable: StateError | None = None
         self._closed = False
@@ -58,6 +65,7 @@ class JournalWriter:
         segment_bytes: int = SEGMENT_BYTES,
         sync: bool = True,
         quick: bool = False,
+        prepared: Prepared | None = None,
     ) -> Self:
         """Take the journal over: fence older writers, find the end, cut what is torn, begin a new segment.
 
@@ -69,15 +77,20 @@ class JournalWriter:
             segment_bytes: size at which a new segment is begun.
             sync: False: written, not synced (``AckMode.ASYNC``); a power loss takes acknowledged events with it.
             quick: do not read the last segment, trust the durable mark where that can be trusted (this machine was not
-                restarted since): for a standby that is promoted and has the events in its memory.
+                restarted since): for a standby that is promoted and has the events in its memory. What can wait is
+                left to ``settle``.
+            prepared: what ``prepare`` made; used up, also by a failure. With it nothing is synced here (but what the
+                writer before left unsynced): the first append does. Until then a power failure brings back the journal
+                as it was, with what the writer before wrote and did not acknowledge. What of it cannot be used is done
+                anew; without an effect on a journal that was never opened, and for an epoch that was here before.
 
         Raises:
             Fenced: a newer writer was here, or one of the same epoch that did not close in order.
             JournalCorrupt: something acknowledged is damaged or missing; nothing is cut.
             JournalFailed: another version's (7010), opening held up by another process (7011), or the disk refused.
         """
-        taken = opening.take(folder, epoch, clock=clock, disk=disk, quick=quick, sync=sync)
-        return cls(taken, clock=clock, disk=disk, segment_bytes=segment_bytes, sync=sync)
+        taken = opening.take(folder, epoch, clock=clock, disk=disk, quick=quick, sync=sync, prepared=prepared)
+        return cls(taken, clock=clock, disk=disk, segment_bytes=segment_bytes, sync=sync, quick=quick)
 
     @property
     def head(self) -> int:
@@ -110,12 +123,13 @@ class JournalWriter:
             )
         try:
             # the beginning first: else a reader would miss what lies between the old end and the new segment
-            with opening.locked(self._folder, self._disk):
-                self._check()
-                state = opening.current(self._folder, self._disk)
-                store_begin(self._disk, self._folder, state, sequence + 1)
-            self.durable = sequence
-            self._begin_segment()
+            with self._settling:
+                with opening.locked(self._folder, self._disk):
+                    self._check()
+                    state = opening.current(self._folder, self._disk)
+                    store_begin(self._disk, self._folder, state, sequence + 1)
+                self.durable = sequence
+                self._begin_segment()
         except OSError as error:
             self._unusable = _refused(self._folder, error)  # where it begins is uncertain until it is opened again
             raise self._unusable from error
@@ -128,8 +142,13 @@ class JournalWriter:
 
         Raises:
             JournalFailed: the disk refused.
-            Fenced: a newer writer took over; what was written does not count, unless that one found it durable.
+            Fenced: a newer writer took over; what was written does not count, unless that one found it durable, or lost
+                its power before it had itself written anything.
         """
+        with self._settling:
+            return self._append(bodies)
+
+    def _append(self, bodies: Sequence[bytes]) -> tuple[int, int, bytes]:
         self._check()
         first = self.durable + 1
         last = self.durable + len(bodies)
@@ -142,7 +161,9 @@ class JournalWriter:
             if end > self._allocated:
                 self._allocate(end)
             write_all(self._disk, self._fd, frames, self._offset)
-            if self._sync:
+            if self._prepared is not None:
+                self._name(self._prepared)
+            elif self._sync:
                 self._disk.fdatasync(self._fd)
         except OSError as error:
             self._void()
@@ -159,9 +180,13 @@ class JournalWriter:
         """End in order: the next writer may have the same epoch. Never raises for the disk; twice is harmless."""
         if self._closed:
             return
+        with self._settling:
+            self._close()
+
+    def _close(self) -> None:
         self._closed = True
         with suppress(OSError):
-            if not self._broken and not self._control.newer():
+            if not self._broken and self._prepared is None and not self._control.newer():
                 # the room taken and not used
                 self._disk.truncate(self._fd, self._offset)
                 self._disk.fdatasync(self._fd)
@@ -171,10 +196,44 @@ class JournalWriter:
 
     def abandon(self) -> None:
         """Let go of the files and leave everything as a killed process would."""
-        self._closed = True
-        self._free()
+        with self._settling:
+            self._closed = True
+            if self._prepared is not None:
+                self._prepared.abandon()
+                self._fd, self._prepared = -1, None
+            self._free()
+
+    def settle(self) -> list[Finding]:
+        """Do what a quick opening left to be done; from any thread, once, when there is nothing more urgent.
+
+        The segment becomes durable also when nothing was written, what does not count is cut, old files are removed.
+        Nothing that is acknowledged depends on it. Never raises for the disk.
+
+        Returns:
+            What was found.
+        """
+        with self._settling:
+            if self._closed or not self._unsettled:
+                return []
+            self._unsettled = False
+            try:
+                self._check()
+                if self._prepared is not None and not self._broken:
+                    try:
+                        self._name(self._prepared)
+                    except OSError:
+                        self._void()
+            except StateError:
+                return []
+            old, path = self._old, self._folder / name(self._first, self.epoch)
+        with suppress(OSError, StateError):
+            return opening.settle(self._folder, self._disk, self.epoch, old, path)
+        return []
 
     def _free(self) -> None:
+        if self._prepared is not None:
+            self._prepared.discard()
+            self._fd, self._prepared = -1, None
         if self._fd >= 0:
             with suppress(OSError):
                 self._disk.close(self._fd)
@@ -200,6 +259,18 @@ class JournalWriter:
             self._disk.preallocate(self._fd, wanted)
             self._allocated = wanted
 
+    def _name(self, prepared: Prepared) -> None:
+        """Give the segment its name, which promises that its header is durable.
+
+        A power failure may take the name back; the segment is found without it.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        self._disk.fdatasync(self._fd)
+        self._disk.rename(prepared.segment, self._folder / name(self._first, self.epoch))
+        self._prepared = None
+
     def _begin_segment(self) -> None:
         """Go on in a new segment. What the old one holds is durable up to ``_offset``; the rest is void.
 
@@ -207,7 +278,7 @@ class JournalWriter:
             OSError: the disk refused; to be tried again.
         """
         self._check()
-        if not self._broken:
+        if not self._broken and self._prepared is None:
             if not self._sync:
                 self._disk.fdatasync(self._fd)
             with suppress(OSError):
@@ -219,8 +290,12 @@ class JournalWriter:
         except OSError:
             self._disk.close(fd)
             raise
-        with suppress(OSError):
-            self._disk.close(self._fd)
+        if self._prepared is not None:
+            self._prepared.discard()
+            self._prepared = None
+        else:
+            with suppress(OSError):
+                self._disk.close(self._fd)
         self._fd = fd
         self._first = self.durable + 1
         self._offset = self._allocated = HEADER_SIZE

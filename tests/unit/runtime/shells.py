@@ -281,17 +281,16 @@ class FakeHost:
 
     def _assigned(self, order: Assign, sup: FakeSocket) -> None:
         plan = self.world.plan(order.path, order.kind)
-        if plan == DEAF:
-            return
-        self._sup = sup
         self.path, self.incarnation, self.epoch, self.rung = order.path, order.incarnation, order.epoch, order.rung
+        self.standby, self.acting = order.kind == "standby", order.kind != "standby"
+        if plan == DEAF:
+            return  # it has the order, but no word of it comes back
+        self._sup = sup
         self.say(Hello(self.row.id, self.row.pid, self.path, self.incarnation, "starting"))
-        if order.kind == "standby":
-            self.standby = True
+        if self.standby:
             self._tell("starting")
             self.world.later(SAY, self._again)
             return
-        self.acting = True
         self._size(order.multiplier)
         self._start(plan)
 
