@@ -89,6 +89,11 @@ class RecoveryCase:
         return self._standing.r.closed is not None
 
     @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None before ``Closed``."""
+        return self._standing.r.closed
+
+    @property
     def attempting(self) -> Rung | None:
         """The rung of the attempt in hand (asked for, neither up nor failed), or None."""
         return self._standing.r.rung if self._standing.r.attempting else None
@@ -97,6 +102,12 @@ class RecoveryCase:
     def number(self) -> int:
         """Number of the last attempt, from 1; 0 before the first."""
         return self._standing.r.number
+
+    @property
+    def attempt_timer(self) -> int:
+        """Token of the timer that bounds the attempt in hand; 0 without one."""
+        timer = self._standing.r.timers.get("attempt")
+        return 0 if timer is None else timer.token
 
     @property
     def hold_id(self) -> str:

@@ -80,6 +80,7 @@ class HostContext:
         self._report = report
         #: False while this life stands by, and once it is fenced: its outputs go nowhere
         self.acting = True
+        self._fenced = False
         self._multiplier = 1.0
         self._journal: Journal | None = None
         self._resized: set[asyncio.Queue[float]] = set()
@@ -128,13 +129,16 @@ class HostContext:
         self.publisher.shut()
 
     def set_acting(self, incarnation: int, epoch: int) -> None:
-        """This life acts from now on: as that incarnation, under that epoch."""
+        """This life acts from now on: as that incarnation, under that epoch. One that was fenced never does again."""
+        if self._fenced:
+            return
         self.incarnation, self.epoch = incarnation, epoch
         self.acting = True
         self.publisher.open_gate(incarnation)
 
     def set_fenced(self) -> None:
         """This life is over, whatever it still does. From any thread."""
+        self._fenced = True
         self.acting = False
         self.publisher.open = False
 
@@ -181,9 +185,9 @@ class HostContext:
         """See ``actors.context.Context``."""
         return SubscriptionStream(self._zmq, path, topic, self._resolve)
 
-    def children(self, path: str) -> Awaitable[list[Mapping[str, object]]]:
+    async def children(self, path: str) -> list[Mapping[str, object]]:
         """See ``actors.context.Context``."""
-        return self._ask_children(path)
+        return await self._ask_children(path)
 
     def metric(self, name: str, value: float, **labels: str) -> None:
         """See ``actors.context.Context``."""

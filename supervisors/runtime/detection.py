@@ -187,15 +187,15 @@ class Detection:
             case Noted() | StateNoted():
                 shell.write(message.kind, peer.id, peer.incarnation, data=dict(message.data))
                 if isinstance(message, StateNoted):
-                    shell.recovering.noted(peer, message)
+                    shell.recovering.told.noted(peer, message)
             case StandbyState():
                 shell.standbys.told(peer, message)
             case Promoted():
                 shell.standbys.promoted(peer, message)
             case Checkpointed():
-                shell.recovering.checkpointed(peer, message)
+                shell.recovering.told.checkpointed(peer, message)
             case EvidenceGiven():
-                shell.recovering.evidence_given(peer, message)
+                shell.recovering.told.evidence_given(peer, message)
             case AskAgree():
                 shell.leases.agree(peer, message)
             case Exited() | StartFailed() | Ignored() if peer.standby:
@@ -341,7 +341,7 @@ class Detection:
             reason = ExitReason(kind, change.why)
             peer.kill_reason = reason
             self._note_signal(peer, change.signal.value, change.verdict.value, reason, change.at, change.why)
-            shell.recovering.before_kill(peer, reason, lambda: shell.kill(peer))
+            shell.recovering.remains.before_kill(peer, lambda: shell.kill(peer))
             return
         shell.write(EventKind.VERDICT, peer.id, peer.incarnation, data=data)
 

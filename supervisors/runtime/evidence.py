@@ -18,8 +18,11 @@ from supervisors.recovery.evidence import (
 )
 from supervisors.recovery.market import is_open
 from supervisors.recovery.policy import MarketHours
+from supervisors.runtime.peers import Peer
+from supervisors.signals.messages import Checkpointed, EvidenceGiven, StateNoted
 from supervisors.state.checkpoints import CheckpointStore
 from supervisors.state.folders import checkpoint_folder
+from supervisors.trail.events import EventKind
 
 if TYPE_CHECKING:
     from supervisors.runtime.store import GoalStore
@@ -63,7 +66,7 @@ class ShellEvidence:
         info = CheckpointStore(folder).newest_info(verify=True)
         if info is None:
             return CheckpointEvidence(valid=False, why="it has no valid checkpoint")
-        told = self._shell.recovering.checkpoints.get(self._id)
+        told = self._shell.recovering.told.checkpoints.get(self._id)
         if told is not None and told[0] == info.sequence:
             age = self._shell.loop.now() - told[1]  # the wall clock may have been set since
         else:
@@ -76,7 +79,7 @@ class ShellEvidence:
 
     def corruption(self) -> CorruptionEvidence:
         """Damage that was found, or that an actor told of."""
-        why = self._shell.recovering.corrupt.get(self._id, "")
+        why = self._shell.recovering.told.corrupt.get(self._id, "")
         return CorruptionEvidence(suspected=bool(why), why=why)
 
     def failed_recoveries(self, within: float) -> CountEvidence:
@@ -106,6 +109,56 @@ class ShellEvidence:
         return RtoEvidence()
 
 
+class Told:
+    """What the children of one supervisor told that bears on decisions about them.
+
+    Args:
+        shell: the supervisor.
+    """
+
+    def __init__(self, shell: "SupervisorShell") -> None:
+        self._shell = shell
+        #: last checkpoint: sequence and monotonic seconds
+        self.checkpoints: dict[str, tuple[int, float]] = {}
+        #: children whose state is suspected to be damaged, and why
+        self.corrupt: dict[str, str] = {}
+
+    def checkpointed(self, peer: Peer, message: Checkpointed) -> None:
+        """A checkpoint is on the disk."""
+        self.checkpoints[peer.id] = message.sequence, self._shell.loop.now()
+        self.corrupt.pop(peer.id, None)
+        ms = round(message.elapsed * 1e3, 3)
+        data: dict[str, str | int | float | bool | None] = {"sequence": message.sequence, "bytes": message.bytes}
+        self._shell.write(EventKind.CHECKPOINT, peer.id, peer.incarnation, data=data | {"ms": ms})
+
+    def noted(self, peer: Peer, message: StateNoted) -> None:
+        """Something about its journal that bears on later decisions."""
+        if message.data.get("what") in ("corrupt", "replay_mismatch"):
+            self.corrupt[peer.id] = str(message.data.get("why", message.data.get("what")))
+        if message.kind == EventKind.STANDBY and message.data.get("state") == "lagging" and not peer.standby:
+            self._shell.standbys.lagging(str(message.data.get("host", "")), str(message.data.get("why", "")))
+
+    def evidence_given(self, peer: Peer, message: EvidenceGiven) -> None:
+        """An actor tells of the outside world, or that it doubts its own state."""
+        if message.name == "corruption_suspected":
+            if message.value:
+                self.corrupt[peer.id] = "the actor says so"
+            else:
+                self.corrupt.pop(peer.id, None)
+            return
+        tell_evidence(self._shell.store, message.name, message.value)
+
+    def suspect(self, child_id: str, reason: ExitReason) -> None:
+        """A life ended: maybe for what its journal holds."""
+        if "JournalCorrupt" in reason.message or "E7003" in reason.message:
+            self.corrupt[child_id] = reason.message
+
+    def forget(self, child_id: str) -> None:
+        """The child is gone for good."""
+        self.checkpoints.pop(child_id, None)
+        self.corrupt.pop(child_id, None)
+
+
 def tell_evidence(store: "GoalStore", name: str, value: float) -> None:
     """Write down what an actor said of the outside world, for every supervisor of the system."""
     store.put(**{_EVIDENCE + name: f"{value!r} {time.monotonic()}"})
@@ -125,6 +178,11 @@ def told_evidence(store: "GoalStore", name: str) -> tuple[float | None, str]:
 def tell_failure(store: "GoalStore", path: str) -> None:
     """Write down that a child failed now."""
     store.put(**{_FAILED + path: repr(time.monotonic())})
+
+
+def forget_failure(store: "GoalStore", path: str) -> None:
+    """The child at ``path`` is gone for good."""
+    store.forget(_FAILED + path)
 
 
 def failures_within(store: "GoalStore", within: float) -> int:

@@ -19,6 +19,7 @@ import zmq
 
 from supervisors.core.errors import JournalCorrupt, RecoveryError
 from supervisors.runtime.journaling import ActorJournal
+from supervisors.runtime.readiness import Readiness
 from supervisors.runtime.restoring import SLICE, Restored
 from supervisors.signals.messages import (
     Applied,
@@ -84,6 +85,12 @@ class Follower:
         self._host = host
         self._interval = beat_interval
         self._timeout = journal.spec.journal.standby_timeout
+        self._readiness = Readiness(
+            journal.journal_folder,
+            journal.disk,
+            journal.spec.journal.segment_bytes,
+            lambda why: journal.note("journal", what="not_prepared", why=why),
+        )
         #: the state the object was made with
         self._born = self._replica.state()
         # the plane's thread
@@ -215,7 +222,7 @@ class Follower:
             await asyncio.sleep(0)
         if not self._shares_disk():
             self._set_aside()
-        writer = self._journal.open_quickly(epoch)
+        writer = self._journal.open_quickly(epoch, self._readiness.take())
         behind += await self._journal.take_over(writer, epoch, incarnation)
         return Promotion(self._replica.sequence, behind, time.perf_counter() - began)
 
@@ -285,6 +292,7 @@ class Follower:
         """Stop following."""
         self._halted = True
         self._disconnect()
+        self._readiness.close()
 
     def _join(self, why: str) -> None:
         """Ask for what follows ``_received``; what is under way to us is out of the stream."""
@@ -446,6 +454,8 @@ class Follower:
             self._join(self._why)
         self._see_state()
         self._report()
+        if self._synced:
+            self._readiness.look(now, self._source)
         self._plane.call_later(self._interval, self._turn)
 
     @property

@@ -11,9 +11,10 @@ from supervisors.runtime.factory import is_default
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import HostRow
 from supervisors.signals.messages import Assign, Promote
-from supervisors.signals.proc import pid_alive
+from supervisors.signals.proc import kill_certain, pid_alive
 from supervisors.spec.compiled import PlacementSpec, WorkerSpec
 from supervisors.spec.compiled import encode as encode_spec
+from supervisors.tree.child import ChildState
 from supervisors.tree.messages import ChildStartFailed, StartChild
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Hosting:
 
     def __init__(self, shell: "SupervisorShell") -> None:
         self._shell = shell
+        #: hosts that took no assignment and are being ended, with the start they were meant for
+        self._deaf: dict[str, StartChild] = {}
 
     # ------------------------------------------------------------ a new process
 
@@ -66,15 +69,18 @@ class Hosting:
         def make() -> None:
             try:
                 row = shell.factory.acquire(path, placement)
-            except RayvisorError as error:
+            except Exception as error:  # noqa: BLE001 - whatever Ray raises, the start must not wait for ever
                 failure = error
                 shell.loop.call_soon(lambda: self.failed(peer, failure))
+                return
+            if shell.machine.ended:
+                shell.factory.destroy(row)  # nobody may be left to hear of it
                 return
             shell.loop.call_soon(lambda: self._lease(peer, order, row))
 
         shell.executor.submit(make)
 
-    def failed(self, peer: Peer, error: RayvisorError) -> None:
+    def failed(self, peer: Peer, error: Exception) -> None:
         """No host for this life; none of its process is left."""
         if not peer.gone:
             peer.gone = True
@@ -83,7 +89,7 @@ class Hosting:
     def _lease(self, peer: Peer, order: StartChild, row: HostRow) -> None:
         shell = self._shell
         if peer.gone or shell.machine.ended:
-            shell.executor.submit(lambda: shell.factory.destroy(row))  # it was stopped before a host was found
+            self.discard(row)  # it was stopped before a host was found
             return
         lease = self.lease_of(peer.id)
         if lease is None:
@@ -94,7 +100,7 @@ class Hosting:
     def _assign(self, peer: Peer, order: StartChild, row: HostRow) -> None:
         shell = self._shell
         if peer.gone or shell.machine.ended:
-            shell.executor.submit(lambda: shell.factory.destroy(row))
+            self.discard(row)
             return
         peer.host = row
         shell.by_host[row.id] = peer
@@ -120,17 +126,40 @@ class Hosting:
         shell.loop.call_later(ACK_TIMEOUT, lambda: self._check_acknowledged(peer, order, row))
 
     def _check_acknowledged(self, peer: Peer, order: StartChild, row: HostRow) -> None:
-        shell = self._shell
-        if peer.acknowledged or peer.gone or peer.host is not row:
+        if peer.acknowledged or peer.gone or peer.host is not row or peer.kill_reason is not None:
             return
-        shell.detection.unwatch(peer)
-        shell.by_host.pop(row.id, None)
-        peer.host = None
-        shell.executor.submit(lambda: shell.factory.destroy(row))
-        if peer.attempts < MAX_ATTEMPTS:
-            self._find(peer, order)
+        # it may act for all we know: another host is taken once this one is gone for certain
+        self._deaf[row.id] = order
+        peer.kill_reason = init_error(str(RayvisorError(f"{peer.attempts} hosts took no assignment", code=2034)))
+        self._shell.kill(peer)
+
+    def again(self, peer: Peer) -> bool:
+        """A host is gone; True when it had taken no assignment and another one is tried for the same life."""
+        shell, row = self._shell, peer.host
+        order = self._deaf.pop(row.id, None) if row is not None else None
+        child = shell.machine.children.get(peer.id)
+        if order is None or shell.peers.get(peer.id) is not peer or child is None:
+            return False
+        if child.state is not ChildState.STARTING or child.incarnation != order.incarnation:
+            return False
+        if peer.attempts >= MAX_ATTEMPTS or shell.recovering.has_given_up(peer):
+            return False
+        peer.host, peer.gone, peer.kill_reason, peer.verdict, peer.acknowledged = None, False, None, None, False
+        if self.lease_of(peer.id) is None:
+            peer.epoch = shell.store.next_epoch()
+        self._find(peer, order)
+        return True
+
+    def discard(self, row: HostRow) -> None:
+        """End a host that nobody needs."""
+        shell = self._shell
+        if row.local and row.pid:
+            kill_certain(row.pid, row.start_time)
+            shell.store.drop_host(row.id)
+        elif not shell.machine.ended:
+            shell.executor.submit(lambda: shell.factory.destroy(row))
         else:
-            self.failed(peer, RayvisorError(f"{MAX_ATTEMPTS} hosts took no assignment", code=2034))
+            shell.factory.destroy(row)  # may take its time: nothing else is to be done
 
     # ------------------------------------------------------------ a standby
 
@@ -162,7 +191,10 @@ class Hosting:
 
     def _promote(self, peer: Peer) -> None:
         shell = self._shell
-        if peer.gone or shell.machine.ended or peer.host is None:
+        if peer.gone or shell.machine.ended or peer.host is None or peer.kill_reason is not None:
+            return
+        if shell.is_stopping(peer.id):
+            shell.kill(peer)  # it stood by all the time and would not hear that it is to stop
             return
         shell.store.set_host_state(peer.host.id, "claimed")
         shell.machine.dirty.add(peer.id)

@@ -28,7 +28,7 @@ from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import Applied, Join, Message, StateNoted
 from supervisors.state.disk import REAL_DISK, Disk
 from supervisors.state.folders import CHECKPOINTS, JOURNAL
-from supervisors.state.journal import GroupCommitter, JournalReader, JournalWriter
+from supervisors.state.journal import Finding, GroupCommitter, JournalReader, JournalWriter, Prepared
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -37,6 +37,8 @@ Scalar = str | int | float | bool
 
 #: seconds between looks at what is due
 _TICK = 1.0
+#: seconds after a promotion until what it left to be done is done: the first events come first
+_SETTLE_AFTER = 0.5
 
 
 class _Pending(NamedTuple):
@@ -142,6 +144,7 @@ class ActorJournal:
         self._failing = False
         self._over: BaseException | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._settling: asyncio.TimerHandle | None = None
 
     @property
     def sequence(self) -> int:
@@ -175,18 +178,20 @@ class ActorJournal:
             JournalFailed: the disk refused.
             RecoveryError: as ``restore``.
         """
-        writer = await self.loop.run_in_executor(self.helper, partial(self._open_writer, epoch, quick=False))
+        writer = await self.loop.run_in_executor(self.helper, partial(self._open_writer, epoch))
         await self.take_over(writer, epoch, self.incarnation)
 
-    def open_quickly(self, epoch: int) -> JournalWriter:
+    def open_quickly(self, epoch: int, prepared: Prepared | None = None) -> JournalWriter:
         """The writer, at once and in this thread: for a promoted standby, which knows what the journal holds.
+
+        ``prepared`` is used up, also when it fails.
 
         Raises:
             Fenced, JournalCorrupt, JournalFailed: as ``open``.
         """
-        return self._open_writer(epoch, quick=True)
+        return self._open_writer(epoch, quick=True, prepared=prepared)
 
-    def _open_writer(self, epoch: int, *, quick: bool) -> JournalWriter:
+    def _open_writer(self, epoch: int, *, quick: bool = False, prepared: Prepared | None = None) -> JournalWriter:
         journal = self.spec.journal
         return JournalWriter.open(
             self.journal_folder,
@@ -196,6 +201,7 @@ class ActorJournal:
             segment_bytes=journal.segment_bytes,
             sync=journal.ack in (AckMode.DISK, AckMode.BOTH),
             quick=quick,
+            prepared=prepared,
         )
 
     def forget_files(self) -> None:
@@ -213,8 +219,7 @@ class ActorJournal:
         """
         self._epoch, self.incarnation = epoch, incarnation
         self._writer = writer
-        for found in writer.findings:
-            self.note("journal", what=str(found.kind), file=found.file, offset=found.offset, sequence=found.sequence)
+        self._note_findings(writer.findings)
         behind = writer.durable - self.replica.sequence
         if behind > 0:
             reader = JournalReader(self.journal_folder, disk=self.disk)
@@ -251,7 +256,12 @@ class ActorJournal:
         if self._ack is AckMode.STANDBY:
             self._trailing = TrailingSync(self.journal_folder, self.disk, self._synced, self._sync_failed)
         self._committer = GroupCommitter(writer, committed=self._committed, failed=self._failed)
+        self._settling = self.loop.call_later(_SETTLE_AFTER, self._settle, writer)
         self._look()
+
+    def _settle(self, writer: JournalWriter) -> None:
+        if self._committer is not None:
+            self.helper.submit(lambda: self._note_findings(writer.settle()))
 
     # ------------------------------------------------------------ appending
 
@@ -396,8 +406,9 @@ class ActorJournal:
     async def close(self, checkpoint: bool = True) -> None:
         """An orderly end: appends are acknowledged, a last checkpoint is taken, files are closed. Never raises."""
         committer, self._committer = self._committer, None
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._settling):
+            if timer is not None:
+                timer.cancel()
         if committer is not None:
             await self.loop.run_in_executor(self.helper, committer.flush)
             if self._pending:
@@ -414,6 +425,10 @@ class ActorJournal:
         if self._replicator is not None:
             self._replicator.close()
         self.helper.shutdown(wait=False)
+
+    def _note_findings(self, findings: list[Finding]) -> None:
+        for found in findings:
+            self.note("journal", what=str(found.kind), file=found.file, offset=found.offset, sequence=found.sequence)
 
     def note(self, kind: str, **data: Scalar) -> None:
         """For the trail; from any thread."""

@@ -77,7 +77,7 @@ def preserve(data_dir: Path, state: FailedState, keep: int, stack: str = "") -> 
         (folder / "failure.json").write_bytes(msgspec.json.format(msgspec.json.encode(state), indent=2) + b"\n")
         items.append("failure.json")
         if stack:
-            (folder / _STACK).write_text(stack)
+            (folder / _STACK).write_text(stack, encoding="utf-8", errors="replace")
             items.append(_STACK)
         _keep_log(data_dir, state.path, folder, items, missing)
         _keep_journal(journal_folder(data_dir, state.path), folder, items, missing)
@@ -151,7 +151,7 @@ def stack_of(pid: int, limit: float) -> str:
     tool = Path(sys.executable).with_name("py-spy")
     command = [str(tool), "dump", "--nonblocking", "--pid", str(pid)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=limit, check=False, text=True)
+        done = subprocess.run(command, capture_output=True, timeout=limit, check=False, errors="replace")
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"no stack: {type(error).__name__}: {error}\n"
     return done.stdout if done.returncode == 0 else f"no stack: {done.stderr.strip()}\n"

@@ -10,16 +10,13 @@ business. Rules kept here:
 All of it runs in the plane's thread but what ``shell.executor`` is given.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from supervisors.core.errors import RecoveryError
 from supervisors.core.reasons import ExitReason, crash
-from supervisors.recovery.case import CaseRecord, RecoveryCase
+from supervisors.recovery.case import RecoveryCase
 from supervisors.recovery.messages import (
     Abandon,
     Approved,
@@ -33,12 +30,12 @@ from supervisors.recovery.messages import (
     Effect,
     FailureSeen,
     Hold,
+    Outcome,
     Preserve,
     Progressed,
     Rejected,
     Release,
     Resize,
-    RungFailed,
     SetTimer,
     TimerFired,
     Validate,
@@ -47,13 +44,13 @@ from supervisors.recovery.messages import (
 )
 from supervisors.recovery.messages import Event as CaseEvent
 from supervisors.recovery.policy import RecoverySpec, Rung
-from supervisors.recovery.progress import Progress
-from supervisors.runtime import preserving, reporting, validating
-from supervisors.runtime.evidence import ShellEvidence, tell_evidence, tell_failure
+from supervisors.runtime import reporting, validating
+from supervisors.runtime.evidence import ShellEvidence, Told, forget_failure, tell_failure
+from supervisors.runtime.hands import Hand, forget_case, keep_case, kept_case
 from supervisors.runtime.peers import Peer
-from supervisors.signals.messages import Checkpointed, EvidenceGiven, StateNoted
+from supervisors.runtime.remains import Remains
 from supervisors.signals.messages import Resize as ResizeOrder
-from supervisors.trail.events import EventKind, failure_id
+from supervisors.trail.events import failure_id
 from supervisors.trail.status import RecoveryStatus
 from supervisors.tree.child import ChildState
 from supervisors.tree.messages import (
@@ -72,36 +69,10 @@ from supervisors.tree.messages import (
 if TYPE_CHECKING:
     from supervisors.runtime.supervisor import SupervisorShell
 
-_CASE = "recovery:"
-
-
-@dataclass(slots=True)
-class Hand:
-    """What is in hand for one child.
-
-    Attributes:
-        case: its recovery; closed ones are replaced.
-        order: the start the machine waits for; None while it waits for none.
-        peer: the life of the attempt in hand, until it is up or gone; without one its time does not count.
-        next: the attempt to begin as soon as rule 1 allows.
-        hold: the hold to tell the machine as soon as nothing runs.
-        abandoned: the case has given up the life in hand; its end is no news to it.
-        preserving: so many failed states are being kept: the next attempt waits for them (REC-3).
-        late: the attempt to begin had to wait.
-        approved: a person chose the attempt to begin.
-    """
-
-    case: RecoveryCase
-    order: StartChild | None = None
-    peer: Peer | None = None
-    next: Attempt | None = None
-    hold: Hold | None = None
-    abandoned: bool = False
-    preserving: int = 0
-    late: bool = False
-    approved: bool = False
-    timers: dict[int, int] = field(default_factory=dict)
-    progress: Progress | None = None
+#: notes that say that a start waits no more
+_ANSWERED = frozenset(
+    NoteKind(f"child_{end}") for end in ("ready", "stopped", "exited", "start_failed", "ignored", "held")
+)
 
 
 class Recovering:
@@ -118,10 +89,8 @@ class Recovering:
         self._failed: dict[str, tuple[int, ExitReason, float]] = {}
         self._prepared = False
         self._stopped = False
-        #: last checkpoint told: sequence and monotonic seconds
-        self.checkpoints: dict[str, tuple[int, float]] = {}
-        #: children whose state is suspected to be damaged, and why
-        self.corrupt: dict[str, str] = {}
+        self.remains = Remains(shell)
+        self.told = Told(shell)
 
     # ------------------------------------------------------------ questions
 
@@ -132,17 +101,13 @@ class Recovering:
             return 1.0
         return hand.next.multiplier if hand.next is not None else hand.case.multiplier
 
-    def progress(self, child_id: str) -> Progress | None:
-        """Where its recovery stands; None when there was none."""
+    def status(self, child_id: str) -> RecoveryStatus | None:
+        """Where its recovery stands, with the id a person answers; None when there was none."""
         hand = self._hands.get(child_id)
         if hand is None or hand.progress is None:
             return None
-        return hand.progress if hand.case.closed else hand.case.progress(self._shell.loop.now())
-
-    def status(self, child_id: str) -> RecoveryStatus | None:
-        """The same for people and programs, with the id a person answers."""
-        hand, progress = self._hands.get(child_id), self.progress(child_id)
-        return reporting.status(progress, hand.case.hold_id) if hand is not None and progress is not None else None
+        progress = hand.progress if hand.case.closed else hand.case.progress(self._shell.loop.now())
+        return reporting.status(progress, hand.case.hold_id)
 
     # ------------------------------------------------------------ what the machine orders
 
@@ -153,21 +118,22 @@ class Recovering:
         if policy is None:
             return False
         self._prepare()
+        if not order.restart:
+            self._failed.pop(order.id, None)  # what it once failed of is over: somebody wants it started
         hand = self._hands.get(order.id)
-        if hand is None or (hand.case.closed and hand.next is None):
+        if hand is None or (hand.case.closed and not (hand.dropped and order.restart)):
             hand = self._hands[order.id] = self._new_hand(order.id, policy, hand)
         hand.order = order
         failed = self._failed.pop(order.id, None)
-        if hand.next is not None or hand.hold is not None:
+        if hand.dropped:
+            self._stay_down(hand)
+        elif hand.next is not None or hand.hold is not None:
             self._advance(order.id, hand)
         elif failed is not None:
             self._failure(order.id, hand, *failed)
         elif hand.case.attempting is not None:
             # rule 4: had the attempt failed, the machine would have noted it
-            case = hand.case
-            hand.next = Attempt(hand.case.attempting, 0.0, case.number, case.multiplier)
-            hand.late = True
-            self._advance(order.id, hand)
+            self._again(order.id, hand, hand.case.attempting)
         elif hand.case.hold_id:
             hand.hold = Hold(hand.case.hold_id, "it still waits for a person", Rung.MANUAL)
             self._advance(order.id, hand)
@@ -178,13 +144,19 @@ class Recovering:
             shell.hosting.begin(order, rung)
         return True
 
+    def _again(self, child_id: str, hand: Hand, rung: Rung) -> None:
+        hand.next = Attempt(rung, 0.0, hand.case.number, hand.case.multiplier)
+        hand.late, hand.approved = True, False
+        self._advance(child_id, hand)
+
     def _new_hand(self, child_id: str, policy: RecoverySpec, old: Hand | None) -> Hand:
         if old is not None:
             return Hand(RecoveryCase(old.case.record().path, policy, old.case.history))
-        kept = self._kept(child_id)
-        hand = Hand(RecoveryCase(self._shell.child_path(child_id), policy, kept.history if kept is not None else None))
+        path = self._shell.child_path(child_id)
+        kept = kept_case(self._shell.store, path, self._shell.log)
+        hand = Hand(RecoveryCase(path, policy, kept.history if kept is not None else None))
         if kept is not None and kept.closed is None:
-            self._keep(child_id, hand)  # of a supervisor that is over: nobody is to go on with it
+            keep_case(self._shell.store, hand.case)  # of a supervisor that is over: nobody is to go on with it
         return hand
 
     def _failure(self, child_id: str, hand: Hand, incarnation: int, reason: ExitReason, at: float) -> None:
@@ -195,16 +167,13 @@ class Recovering:
             hand = self._hands[child_id] = self._new_hand(child_id, policy, hand)
             hand.order = order
         path = shell.child_path(child_id)
-        self._suspect(child_id, reason)
+        self.told.suspect(child_id, reason)
         source = ShellEvidence(shell, child_id, reason)
+        failed = shell.peers.get(child_id)
         self._step(child_id, hand, FailureSeen(failure_id(path, incarnation), incarnation, reason, source, at))
-        if self.remains.has_stack(child_id):
-            self._preserve(child_id, hand, str(reason), wait=False)
+        if self.remains.has_stack(child_id):  # promoted at once: nothing else is kept of a first failure
+            self.remains.keep(child_id, str(reason), peer=failed)
         tell_failure(shell.store, path)
-
-    def _suspect(self, child_id: str, reason: ExitReason) -> None:
-        if "JournalCorrupt" in reason.message or "E7003" in reason.message:
-            self.corrupt[child_id] = reason.message
 
     # ------------------------------------------------------------ what happens to processes
 
@@ -219,7 +188,7 @@ class Recovering:
             return False
         if not hand.abandoned and isinstance(event, ChildExited | ChildStartFailed):
             rung = hand.case.attempting or Rung.COLD
-            self._suspect(peer.id, event.reason)
+            self.told.suspect(peer.id, event.reason)
             why = str(event.reason)
             self._step(peer.id, hand, AttemptFailed(rung, why, hand.case.number))
         hand.abandoned = False
@@ -229,6 +198,12 @@ class Recovering:
     def noticed(self, note: Note) -> None:
         """The machine wrote a line: what of it matters here."""
         child_id, now = note.id, self._shell.loop.now()
+        hand = self._hands.get(child_id)
+        if hand is not None and hand.order is not None and note.kind in _ANSWERED:
+            if note.incarnation == hand.order.incarnation:
+                hand.order = None
+            if hand.peer is not None and hand.peer.gone:
+                hand.peer = None
         if note.kind is NoteKind.CHILD_EXITED and note.reason is not None:
             if note.reason.is_abnormal:
                 times = self._shell.failures.get(child_id)
@@ -238,81 +213,73 @@ class Recovering:
         if note.kind is NoteKind.CHILD_START_FAILED and note.reason is not None:
             self._failed[child_id] = note.incarnation, note.reason, now
             return
-        hand = self._hands.get(child_id)
+        if note.kind is NoteKind.CHILD_STARTING and not dict(note.data).get("restart"):
+            self._shell.failures.pop(child_id, None)  # not what follows from a failure
         if hand is None:
             return
         if note.kind is NoteKind.CHILD_READY:
-            hand.order = None
             hand.peer = None
             if hand.case.attempting is not None:
                 rung, number = hand.case.attempting, hand.case.number
                 self._step(child_id, hand, AttemptSucceeded(rung, note.incarnation, number))
-                self.corrupt.pop(child_id, None)
+                self.told.corrupt.pop(child_id, None)
         elif note.kind in (NoteKind.HOLD_RELEASED, NoteKind.HOLD_REJECTED):
             by = dict(note.data).get("by")
             if by:  # an order over the supervisor's head, no answer to the case
                 self._withdraw(child_id, hand, f"{note.kind.value} by {by}")
-        elif note.kind is NoteKind.CHILD_STOPPED and not self._is_coming_back(child_id):
-            self._withdraw(child_id, hand, "stopped")
 
-    def _is_coming_back(self, child_id: str) -> bool:
-        child = self._shell.machine.children.get(child_id)
-        return child is not None and child.wanted and not self._shell.machine.ended
+    def has_given_up(self, peer: Peer) -> bool:
+        """The case wants nothing more of this life."""
+        hand = self._hands.get(peer.id)
+        return hand is not None and hand.peer is peer and hand.abandoned
+
+    def given_up(self, child_id: str, incarnation: int) -> bool:
+        """The machine wants a start to end; True when nothing runs of it: the next attempt waits."""
+        hand = self._hands.get(child_id)
+        if hand is None or hand.order is None or hand.order.incarnation != incarnation:
+            return False
+        if hand.peer is not None and not hand.peer.gone:
+            return False
+        hand.order = hand.peer = None
+        return True
+
+    def settle(self, child_ids: Collection[str]) -> None:
+        """After a step of the machine that changed these: who is wanted no more has no case, who is gone no trace."""
+        for child_id in child_ids:
+            child, hand = self._shell.machine.children.get(child_id), self._hands.get(child_id)
+            if child is not None and child.state is ChildState.HELD and hand is not None:
+                self._settle_hold(child_id, hand)
+            if child is None or (not child.wanted and child.state is ChildState.UNDEFINED):
+                if hand is not None:
+                    self._withdraw(child_id, hand, "stopped")
+                self._failed.pop(child_id, None)
+                self._shell.standbys.drop(child_id)
+            if child is None:
+                self._forget(child_id)
+
+    def _settle_hold(self, child_id: str, hand: Hand) -> None:
+        """An answer was given, but the supervisor ended before its machine had got to it."""
+        if hand.case.outcome is Outcome.DROPPED:
+            self._shell.step(HoldRejected(child_id))
+        elif hand.case.attempting is not None and hand.next is None and hand.order is None:
+            self._again(child_id, hand, hand.case.attempting)
 
     def _withdraw(self, child_id: str, hand: Hand, why: str) -> None:
         hand.order = hand.next = hand.hold = None
-        if not hand.case.closed:
+        hand.dropped = ""
+        if hand.progress is None:
+            self._hands.pop(child_id, None)  # nothing ever happened
+        elif not hand.case.closed:
             self._step(child_id, hand, Withdrawn(why))
 
-    def before_kill(self, peer: Peer, reason: ExitReason, kill: Callable[[], None]) -> None:
-        """A hung process is to be killed: keep where it stands first, for at most ``DUMP_LIMIT`` seconds."""
-        shell = self._shell
-        hand = self._hands.get(peer.id)
-        policy = shell.hosting.recovery_of(peer.id)
-        if policy is None or policy.keep_failed == 0 or peer.host is None or not peer.host.local:
-            kill()
-            return
-        if hand is None:
-            hand = self._hands[peer.id] = self._new_hand(peer.id, policy, None)
-        pid, mine = peer.host.pid, hand
-
-        def dump() -> None:
-            stack = preserving.stack_of(pid, DUMP_LIMIT)
-
-            def dumped() -> None:
-                mine.stack = stack
-                kill()
-
-            shell.loop.call_soon(dumped)
-
-        shell.executor.submit(dump)
-
-    # ------------------------------------------------------------ what children tell
-
-    def checkpointed(self, peer: Peer, message: Checkpointed) -> None:
-        """A checkpoint is on the disk."""
-        self.checkpoints[peer.id] = message.sequence, self._shell.loop.now()
-        self.corrupt.pop(peer.id, None)
-        ms = round(message.elapsed * 1e3, 3)
-        data: dict[str, str | int | float | bool | None] = {"sequence": message.sequence, "bytes": message.bytes}
-        self._shell.write(EventKind.CHECKPOINT, peer.id, peer.incarnation, data=data | {"ms": ms})
-
-    def noted(self, peer: Peer, message: StateNoted) -> None:
-        """Something about its journal that bears on later decisions."""
-        if message.data.get("what") in ("corrupt", "replay_mismatch"):
-            self.corrupt[peer.id] = str(message.data.get("why", message.data.get("what")))
-        if message.kind == EventKind.STANDBY and message.data.get("state") == "lagging" and not peer.standby:
-            self._shell.standbys.lagging(str(message.data.get("host", "")), str(message.data.get("why", "")))
-
-    def evidence_given(self, peer: Peer, message: EvidenceGiven) -> None:
-        """An actor tells of the outside world, or that it doubts its own state."""
-        if message.name == "corruption_suspected":
-            if message.value:
-                self.corrupt[peer.id] = "the actor says so"
-            else:
-                self.corrupt.pop(peer.id, None)
-            return
-        tell_evidence(self._shell.store, message.name, message.value)
+    def _forget(self, child_id: str) -> None:
+        store, path = self._shell.store, self._shell.child_path(child_id)
+        self._shell.standbys.forget(child_id)
+        self.remains.forget(child_id)
+        self.told.forget(child_id)
+        self._hands.pop(child_id, None)
+        forget_case(store, path)
+        forget_failure(store, path)
 
     # ------------------------------------------------------------ people
 
@@ -342,11 +309,13 @@ class Recovering:
         self._carry_out(child_id, hand, effects)
 
     def _carry_out(self, child_id: str, hand: Hand, effects: list[Effect]) -> None:
-        rung_failed = any(isinstance(effect, RungFailed) for effect in effects)
+        approved = any(isinstance(effect, Release) for effect in effects)
+        # a promotion touches nothing of what failed, and waits for nothing
+        wait = not any(isinstance(effect, Attempt) and effect.rung is Rung.HOT for effect in effects)
         for effect in effects:
             match effect:
                 case Attempt():
-                    hand.next = effect
+                    hand.next, hand.approved = effect, approved
                 case Hold():
                     hand.hold = effect
                 case Abandon(why):
@@ -357,7 +326,7 @@ class Recovering:
                 case Drop(who, why):
                     self._drop(child_id, hand, who, why)
                 case Preserve(why):
-                    self._preserve(child_id, hand, why, wait=rung_failed)
+                    self._preserve(child_id, hand, why, wait=wait)
                 case Validate():
                     self._validate(child_id, hand, effect)
                 case Resize(multiplier, _):
@@ -377,51 +346,57 @@ class Recovering:
         self._advance(child_id, hand)
         incarnation = self._shell.machine.children[child_id].incarnation if self._child(child_id) else 0
         reporting.write(self._shell, child_id, incarnation, effects)
-        self._keep(child_id, hand)
+        keep_case(self._shell.store, hand.case)  # rule 3
 
     def _child(self, child_id: str) -> bool:
         return child_id in self._shell.machine.children
 
     def _timer(self, child_id: str, hand: Hand, token: int) -> None:
-        if hand.timers.pop(token, None) is not None and not hand.case.closed:
-            self._step(child_id, hand, TimerFired(token))
+        if hand.timers.pop(token, None) is None or hand.case.closed or self._stopped:
+            return
+        if token == hand.case.attempt_timer and hand.peer is None:
+            hand.late = True  # it has not begun, or was ended by others: its time does not count
+            return
+        self._step(child_id, hand, TimerFired(token))
 
     def _advance(self, child_id: str, hand: Hand) -> None:
         """Rule 1: begin what is to be done next, if the machine waits for it and nothing of the last life is left."""
         shell = self._shell
-        if hand.preserving or (hand.peer is not None and not hand.peer.gone):
-            return
         child = shell.machine.children.get(child_id)
-        if child is None:
+        if child is None or (hand.peer is not None and not hand.peer.gone):
             return
+        begins = hand.next is not None and hand.hold is None and not hand.preserving
         if child.state is ChildState.HELD:
-            if hand.next is not None and hand.hold is None:
+            if begins:
                 shell.step(HoldReleased(child_id, child.incarnation))
             return
         order = hand.order
         if order is None:
             return
         if hand.hold is not None:
-            hand.order = None
-            shell.step(ChildHeld(child_id, order.incarnation, hand.hold.why))
-            hand.hold = None
-        elif hand.next is not None:
-            attempt = hand.next
-            hand.abandoned = False
-            hand.peer = self._begin(order, attempt)
-            hand.next = None
-            if hand.late:
-                hand.late = False  # its time counts from now, not from the decision
-                self._step(child_id, hand, AttemptBegun(attempt.number))
+            hold, hand.hold, hand.order = hand.hold, None, None
+            shell.step(ChildHeld(child_id, order.incarnation, hold.why))
+        elif begins and hand.next is not None:
+            attempt, hand.next = hand.next, None
+            self._begin(child_id, hand, order, attempt)
 
-    def _begin(self, order: StartChild, attempt: Attempt) -> Peer:
+    def _begin(self, child_id: str, hand: Hand, order: StartChild, attempt: Attempt) -> None:
         shell = self._shell
-        if attempt.rung is Rung.HOT:
-            standby = shell.standbys.best(order.id)
-            if standby is not None:
-                return shell.hosting.promote(order, shell.standbys.take(standby))
-        rung = Rung.WARM if attempt.rung is Rung.HOT else attempt.rung
-        return shell.hosting.begin(order, rung.value)
+        hand.abandoned = False
+        if attempt.rung is not Rung.HOT:
+            hand.peer = shell.hosting.begin(order, attempt.rung.value)
+        else:
+            standby = shell.standbys.best(child_id)
+            if standby is None or not (hand.approved or standby.state == "synced"):
+                # it was there when that was decided
+                why = f"its standby is {standby.state}: {standby.why}" if standby is not None else "its standby is gone"
+                failed = AttemptFailed(attempt.rung, why, attempt.number)
+                shell.loop.call_soon(lambda: self._step(child_id, hand, failed))
+                return
+            hand.peer = shell.hosting.promote(order, shell.standbys.take(standby))
+        if hand.late:
+            hand.late = False  # its time counts from now, not from the decision
+            self._step(child_id, hand, AttemptBegun(attempt.number))
 
     def _abandon(self, child_id: str, hand: Hand, why: str) -> None:
         shell = self._shell
@@ -445,10 +420,16 @@ class Recovering:
         if child is not None and child.state is ChildState.HELD:
             self._shell.step(HoldRejected(child_id, child.incarnation))
             return
-        if hand.order is not None:
-            order, hand.order = hand.order, None
-            self._shell.step(ChildHeld(child_id, order.incarnation, f"rejected by {who}: {why}"))
-            self._shell.step(HoldRejected(child_id, order.incarnation))
+        hand.dropped = f"rejected by {who}: {why}"
+        self._stay_down(hand)
+
+    def _stay_down(self, hand: Hand) -> None:
+        """Rejected before the machine was told that it is held: now, or as soon as it wants it started."""
+        order = hand.order
+        if order is not None:
+            why, hand.dropped, hand.order = hand.dropped, "", None
+            self._shell.step(ChildHeld(order.id, order.incarnation, why))
+            self._shell.step(HoldRejected(order.id, order.incarnation))
 
     def _resize(self, child_id: str, multiplier: float) -> None:
         shell = self._shell
@@ -459,63 +440,35 @@ class Recovering:
     # ------------------------------------------------------------ what blocks goes to other threads
 
     def _preserve(self, child_id: str, hand: Hand, why: str, *, wait: bool) -> None:
-        shell = self._shell
-        policy = shell.hosting.recovery_of(child_id)
-        peer = shell.peers.get(child_id)
-        if policy is None or policy.keep_failed == 0 or peer is None:
-            return
-        state = reporting.failed_state(shell, peer, why)
-        stack, hand.stack = hand.stack, ""
-        keep, data_dir = policy.keep_failed, Path(shell.boot.data_dir)
-
-        def keep_it() -> None:
-            kept = preserving.preserve(data_dir, state, keep, stack)
-            shell.loop.call_soon(lambda: done(kept))
-
-        def done(kept: preserving.Preserved) -> None:
-            reporting.write_preserved(shell, child_id, state.incarnation, kept)
+        def kept() -> None:
             if wait:
-                hand.preserving = False
+                hand.preserving -= 1
                 hand.late = True
                 self._advance(child_id, hand)
 
-        hand.preserving = hand.preserving or wait
-        shell.executor.submit(keep_it)
+        if self.remains.keep(child_id, why, kept) and wait:
+            hand.preserving += 1
 
     def _validate(self, child_id: str, hand: Hand, effect: Validate) -> None:
         shell = self._shell
-        path, step = shell.child_path(child_id), effect.step
-        failure = hand.progress.failure if hand.progress is not None else ""
+        if self._stopped:
+            return
+        failure, step = hand.progress.failure if hand.progress is not None else "", effect.step
 
-        def check() -> None:
-            found = validating.check(shell.boot, shell.store, step, path, failure)
+        def checked(found: validating.Checked) -> None:
+            if not hand.case.closed and not self._stopped:
+                self._step(child_id, hand, Validated(step.name, found.ok, found.why, effect.run))
 
-            def checked() -> None:
-                if not hand.case.closed and not self._stopped:
-                    self._step(child_id, hand, Validated(step.name, found.ok, found.why, effect.run))
-
-            shell.loop.call_soon(checked)
-
-        shell.executor.submit(check)
+        validating.submit(shell, step, shell.child_path(child_id), failure, checked)
 
     # ------------------------------------------------------------ surviving the supervisor
-
-    def _keep(self, child_id: str, hand: Hand) -> None:
-        """Rule 3."""
-        record = msgspec.json.encode(hand.case.record()).decode()
-        self._shell.store.put(**{_CASE + self._shell.child_path(child_id): record})
 
     def adopt(self, child_id: str, *, running: bool) -> None:
         """A replaced supervisor goes on with the cases of its predecessor (SUP-8)."""
         shell = self._shell
         policy = shell.hosting.recovery_of(child_id)
-        kept = shell.store.get(_CASE + shell.child_path(child_id))
-        if policy is None or not kept:
-            return
-        try:
-            record = msgspec.json.decode(kept, type=CaseRecord)
-        except msgspec.MsgspecError as error:
-            shell.log.error("{}: its recovery cannot be read: {}", child_id, error)
+        record = kept_case(shell.store, shell.child_path(child_id), shell.log)
+        if policy is None or record is None:
             return
         failed = self._failed.get(child_id)
         reason = failed[1] if failed is not None else crash(shell.last_reasons.get(child_id, ""))
@@ -533,8 +486,11 @@ class Recovering:
         return [child_id for child_id, hand in self._hands.items() if hand.case.hold_id]
 
     def stop(self) -> None:
-        """The supervisor ends."""
+        """The supervisor ends: nobody is to go on with its cases."""
+        for child_id, hand in list(self._hands.items()):
+            self._withdraw(child_id, hand, "its supervisor ends")
         self._stopped = True
+        self.remains.stop()
 
     def _prepare(self) -> None:
         """What the first recovery would otherwise have to import and open."""

@@ -11,6 +11,8 @@ from supervisors.runtime.peers import Peer
 if TYPE_CHECKING:
     from supervisors.runtime.supervisor import SupervisorShell
 
+#: seconds the next attempt waits for what the last one left, at most: a disk may hang
+KEEP_LIMIT = 5.0
 #: seconds a hung process lives on at most so that it can be asked where it stands
 DUMP_LIMIT = 0.5
 
@@ -58,14 +60,21 @@ class Remains:
         """A hung process was asked, and nothing of it is kept so far."""
         return child_id in self._stacks
 
-    def keep(self, child_id: str, why: str, kept: Callable[[], None]) -> bool:
-        """Write down what the child's last life left, then call ``kept``; False when nothing is to be kept."""
+    def keep(self, child_id: str, why: str, kept: Callable[[], None] = lambda: None, peer: Peer | None = None) -> bool:
+        """Write down what a life left, then call ``kept`` once; False when nothing is to be kept.
+
+        Args:
+            child_id: the child.
+            why: it is kept.
+            kept: called after ``KEEP_LIMIT`` seconds all the same.
+            peer: the life; None: the last one.
+        """
         shell = self._shell
         policy = shell.hosting.recovery_of(child_id)
         if policy is None or policy.keep_failed == 0:
             return False
         child = shell.machine.children.get(child_id)
-        peer = shell.peers.get(child_id) or Peer(child_id, child.incarnation if child is not None else 0, 0)
+        peer = peer or shell.peers.get(child_id) or Peer(child_id, child.incarnation if child is not None else 0, 0)
         state = reporting.failed_state(shell, peer, why)
         asked, stack = self._stacks.pop(child_id, (0, ""))
         stack = stack if asked == state.incarnation else ""
@@ -78,10 +87,19 @@ class Remains:
                 found = preserving.Preserved("", (), (f"{type(error).__name__}: {error}",), 0.0)
             shell.loop.call_soon(lambda: done(found))
 
+        waiting = True
+
+        def go_on() -> None:
+            nonlocal waiting
+            if waiting:
+                waiting = False
+                kept()
+
         def done(found: preserving.Preserved) -> None:
             reporting.write_preserved(shell, child_id, state.incarnation, found)
-            kept()
+            go_on()
 
+        shell.loop.call_later(KEEP_LIMIT, go_on)
         self.threads.submit(keep_it)
         return True
 

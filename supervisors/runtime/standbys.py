@@ -104,7 +104,8 @@ class Standbys:
 
     def best(self, child_id: str) -> Standby | None:
         """The standby that would be promoted: synced before syncing, then the one with the most events."""
-        standbys = [s for s in self._by_child.get(child_id, ()) if not s.peer.gone and s.peer.end is None]
+        found = self._by_child.get(child_id, ())
+        standbys = [s for s in found if not s.peer.gone and not s.peer.retired and s.peer.end is None]
         return max(standbys, key=lambda s: (s.state == "synced", s.applied, -s.lag), default=None)
 
     def heard(self, child_id: str) -> bool:
@@ -142,7 +143,10 @@ class Standbys:
                 continue
             for standby in self._by_child.get(child_id, ()):
                 self._feed(standby, primary)
-            have = len(self._by_child.get(child_id, ())) + self._making.get(child_id, 0)
+            standing = [s for s in self._by_child.get(child_id, ()) if not s.peer.retired]
+            have = len(standing) + self._making.get(child_id, 0)
+            if len(standing) > spec.standbys:
+                self._end(min(standing, key=lambda s: (s.state == "synced", s.applied)), "one more than is wanted")
             if have < spec.standbys and now >= self._not_before.get(child_id, 0.0):
                 self._make(child_id, child.args, primary, spec)
         for child_id in [c for c, standbys in self._by_child.items() if standbys and not self._wanted(c)]:
@@ -156,7 +160,14 @@ class Standbys:
     def drop(self, child_id: str) -> None:
         """Nobody needs them any more: end them."""
         for standby in list(self._by_child.get(child_id, ())):
-            self._end(standby, "no longer wanted")
+            if not standby.peer.retired:
+                self._end(standby, "no longer wanted")
+
+    def forget(self, child_id: str) -> None:
+        """The child is gone for good."""
+        self.drop(child_id)
+        self._not_before.pop(child_id, None)
+        self._failures.pop(child_id, None)
 
     def _make(self, child_id: str, args: str, primary: Peer, spec: RecoverySpec) -> None:
         shell = self._shell
@@ -170,9 +181,12 @@ class Standbys:
             try:
                 apart = _apart(placement, node, leased=shell.hosting.lease_of(child_id) is not None, state=state)
                 row = self._spare(path, apart) or shell.factory.create(path, apart, state="standby")
-            except RayvisorError as error:
-                why = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever Ray raises, another one is tried later
+                why = str(error) or type(error).__name__
                 shell.loop.call_soon(lambda: self._not_made(child_id, why))
+                return
+            if shell.machine.ended:
+                shell.factory.destroy(row)  # nobody may be left to hear of it
                 return
             shell.loop.call_soon(lambda: self._made(child_id, args, row))
 
@@ -193,9 +207,17 @@ class Standbys:
         return msgspec.structs.replace(row, state="standby")
 
     def _not_made(self, child_id: str, why: str) -> None:
-        self._making[child_id] -= 1
+        self._count(child_id)
+        if not self._wanted(child_id):
+            return
         self._back_off(child_id)
         self._shell.write(EventKind.STANDBY, child_id, data={"state": "lost", "why": why})
+
+    def _count(self, child_id: str) -> None:
+        """One less is being made."""
+        self._making[child_id] -= 1
+        if not self._making[child_id]:
+            del self._making[child_id]
 
     def _back_off(self, child_id: str) -> None:
         failures = self._failures[child_id] = self._failures.get(child_id, 0) + 1
@@ -204,14 +226,14 @@ class Standbys:
 
     def _made(self, child_id: str, args: str, row: HostRow) -> None:
         shell = self._shell
-        self._making[child_id] -= 1
+        self._count(child_id)
         if shell.machine.ended or not self._wanted(child_id):
-            shell.executor.submit(lambda: shell.factory.destroy(row))
+            shell.hosting.discard(row)
             return
         try:
             spec = shell.hosting.worker_spec(child_id, args)
         except (RayvisorError, KeyError):
-            shell.executor.submit(lambda: shell.factory.destroy(row))
+            shell.hosting.discard(row)
             return
         standby = self._add(child_id, row)
         part = encode_spec(spec)
@@ -227,6 +249,9 @@ class Standbys:
         """A replaced supervisor takes over the standbys its predecessor had (SUP-8)."""
         shell = self._shell
         for row in shell.store.standbys(shell.child_path(child_id)):
+            if row.local and not pid_alive(row.pid, row.start_time):
+                shell.store.drop_host(row.id)  # what is dead is not waited for
+                continue
             standby = self._add(child_id, row)
             standby.peer.acknowledged = True
             shell.detection.attach(standby.peer, watched=True)
@@ -327,7 +352,8 @@ class Standbys:
         self._forget(standby)
         standby.state, standby.why = "lost", why
         self._write(standby)
-        self._back_off(standby.peer.id)
+        if self._wanted(standby.peer.id):
+            self._back_off(standby.peer.id)
         primary = self._shell.peers.get(standby.peer.id)
         if primary is not None and not primary.gone and standby.peer.host is not None:
             path = self._shell.child_path(primary.id)
@@ -340,6 +366,8 @@ class Standbys:
         standbys = self._by_child.get(standby.peer.id, [])
         if standby in standbys:
             standbys.remove(standby)
+        if not standbys:
+            self._by_child.pop(standby.peer.id, None)
 
     def _standby_of(self, peer: Peer) -> Standby | None:
         return self._by_host.get(peer.host.id) if peer.host is not None else None

@@ -8,7 +8,7 @@ outlives processes, not power: ``synchronous=OFF``, since after a power loss not
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,11 @@ from supervisors.core.errors import LaunchError
 from supervisors.tree.child import ChildRecord, SupervisorRecord
 
 FILE_NAME = "goals.sqlite"
+
+#: bytes taken from the disk in advance, in the file and in its write-ahead log
+ROOM = 2_000_000
+#: pages in the log after which it is begun anew: well below what is taken, for a reader may put that off
+_LOG_PAGES = 200
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -103,8 +108,22 @@ class GoalStore:
             connection = sqlite3.connect(self._file, timeout=5.0, isolation_level=None)
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=OFF")
+            connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
             self._local.connection = connection
         return connection
+
+    def take_room(self) -> None:
+        """Take ``ROOM`` from the disk now: supervision has to go on when the disk is full, and writes this file then.
+
+        What is taken is written over again and again, for as long as somebody has the file open. Does nothing when
+        the disk has no room any more.
+        """
+        with suppress(sqlite3.OperationalError):
+            with self.transaction() as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS room (bytes BLOB)")
+                connection.execute("INSERT INTO room VALUES (zeroblob(?))", (ROOM,))
+            self._connection().execute("DELETE FROM room")
+            self._connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

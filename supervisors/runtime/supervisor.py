@@ -141,6 +141,7 @@ class SupervisorShell:
         self._timers: dict[int, int] = {}
         self._replies: dict[str, Callable[[Reply], None]] = {}
         self._orders = {child_id: order for order, child_id in enumerate(self.machine.children)}
+        self._next_order = len(self._orders)
         self._initial_left = len(part.initial)
         self.socket = loop.router(f"sup:{part.path}#{incarnation}".encode())
         self.hosting = Hosting(self)
@@ -214,11 +215,17 @@ class SupervisorShell:
             peer = self.peers.get(child_id)
             host = peer.host.id if peer is not None and peer.host is not None and not peer.gone else ""
             epoch = peer.epoch if peer is not None else 0
-            order = self._orders.setdefault(child_id, len(self._orders))
-            record = record_of(child, order)
+            record = record_of(child, self._order_of(child_id))
             changed.append((self.child_path(child_id), record, host, epoch, self.last_reasons.get(child_id, "")))
         self.store.save(self.path, self.machine.head(), changed, gone)
         dirty.clear()
+
+    def _order_of(self, child_id: str) -> int:
+        """Its place in start order; grows with each that is new."""
+        if child_id not in self._orders:
+            self._orders[child_id] = self._next_order
+            self._next_order += 1
+        return self._orders[child_id]
 
     def write(
         self,
@@ -264,6 +271,7 @@ class SupervisorShell:
 
     def carry_out(self, effects: list[Effect]) -> None:
         """Do what the machine decided, in order."""
+        changed = set(self.machine.dirty)
         self.persist()
         for effect in effects:
             match effect:
@@ -291,6 +299,12 @@ class SupervisorShell:
                 case Exit(reason):
                     self._end(Exited(self.path, self.incarnation, reason, self.loop.now()))
         self.persist()
+        self.recovering.settle(changed)
+        for child_id in changed - self.machine.children.keys():
+            self.peers.pop(child_id, None)
+            self.failures.pop(child_id, None)
+            self.last_reasons.pop(child_id, None)
+            self._orders.pop(child_id, None)
 
     def _answer_order(self, reply: Reply) -> None:
         answer = self._replies.pop(reply.ref, None)
@@ -341,25 +355,30 @@ class SupervisorShell:
     # ------------------------------------------------------------ stopping
 
     def _stop_child(self, order: StopChild) -> None:
-        peer = self.peers[order.id]
-        if peer.host is None:
-            self._never_was(peer)
+        if self._never_was(order):
             return
+        peer = self.peers[order.id]
         timeout = -1.0 if order.timeout == float("inf") else order.timeout
         self.send(peer, Stop(self.child_path(order.id), order.incarnation, timeout))
 
     def _kill_child(self, order: KillChild) -> None:
-        peer = self.peers[order.id]
-        if peer.host is None:
-            self._never_was(peer)
+        if self._never_was(order):
             return
+        peer = self.peers[order.id]
         peer.kill_reason = ExitReason(ExitKind.KILLED, order.why)
         self.kill(peer)
 
-    def _never_was(self, peer: Peer) -> None:
-        if not peer.gone:
-            peer.gone = True
-            self.step(ChildExited(peer.id, peer.incarnation, ExitReason(ExitKind.SHUTDOWN, "before it had a host")))
+    def _never_was(self, order: StopChild | KillChild) -> bool:
+        """End a start that has no process; True when that was all."""
+        peer = self.peers.get(order.id)
+        waits = self.recovering.given_up(order.id, order.incarnation)
+        if not waits and peer is not None and peer.host is not None:
+            return False
+        if waits or peer is None or not peer.gone:
+            if peer is not None and peer.host is None:
+                peer.gone = True
+            self.step(ChildExited(order.id, order.incarnation, ExitReason(ExitKind.SHUTDOWN, "before it had a host")))
+        return True
 
     def kill(self, peer: Peer) -> None:
         """End the process of ``peer`` at once; the death watch tells when it is done."""
@@ -387,6 +406,8 @@ class SupervisorShell:
 
     def ended(self, peer: Peer, event: Event) -> None:
         """The process of ``peer`` is gone for certain."""
+        if self.hosting.again(peer):
+            return
         if isinstance(event, ChildExited):
             reason = self._exit_filter(peer.id, event.reason)
             event = ChildExited(event.id, event.incarnation, reason)

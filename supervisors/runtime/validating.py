@@ -1,7 +1,8 @@
-"""Carries out one validation step: asks the recovery worker named in the policy (REC-5). Blocks: never in the plane."""
+"""Carries out one validation step: asks the recovery worker named in the policy (REC-5)."""
 
 import time
 import uuid
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,6 +14,7 @@ from supervisors.runtime.places import place_of
 if TYPE_CHECKING:
     from supervisors.runtime.boot import HostBoot
     from supervisors.runtime.store import GoalStore
+    from supervisors.runtime.supervisor import SupervisorShell
 
 #: seconds between looks for a worker that is away
 _LOOK_EVERY = 0.02
@@ -26,8 +28,20 @@ class Checked(msgspec.Struct, frozen=True):
     seconds: float
 
 
+def submit(
+    shell: "SupervisorShell", step: ValidationStep, path: str, failure: str, checked: Callable[[Checked], None]
+) -> None:
+    """Have a step carried out in a thread; ``checked`` is told in the plane's."""
+
+    def run() -> None:
+        found = check(shell.boot, shell.store, step, path, failure)
+        shell.loop.call_soon(lambda: checked(found))
+
+    shell.executor.submit(run)
+
+
 def check(boot: "HostBoot", store: "GoalStore", step: ValidationStep, path: str, failure: str) -> Checked:
-    """Call ``step.method(path=..., failure=..., **args)`` of the worker at ``step.worker``.
+    """Blocks: never in the plane. Call ``step.method(path=..., failure=..., **args)`` of the worker at ``step.worker``.
 
     It answers true or false, or ``{"ok": bool, "why": str}``; raising is a failed check. The whole is bounded by
     ``step.timeout`` seconds.

@@ -166,6 +166,7 @@ class Warden:
     def _launch(self) -> None:
         folders = self.folders
         store = self._store = GoalStore(folders.data)
+        store.take_room()
         self._adopting = self._something_runs(store)
         if self._topology is None and not self._adopting:
             raise LaunchError(f"nothing runs in {folders.data}", code=2006)

@@ -4,11 +4,17 @@ One file per path, written in place and never replaced or deleted:
 
     header   1024 bytes: magic, format, CRC32C, the path
     slots    4 x 512 bytes, each with length and CRC32C: two for grants, two for renewals, used in turn
+    promises 2 x 512 bytes, the same way; files of earlier versions end before them
 
 A grant goes into the older grant slot and is synced before ``acquire`` answers, so the one before it stays readable
 whatever happens meanwhile; the greatest token counts. A renewal goes into the older renewal slot and is not synced:
 after a crash of the machine no lease of that boot counts anyway. No write touches the newest slot of its kind, so a
 process killed in the middle of one leaves the lease as it was.
+
+``reserve`` promises that no token up to some number is given after a crash of the machine. A grant below that number
+need not wait for the disk: should it be lost, its token is still passed over. One only, as the grant before it must be
+durable; the next ``reserve`` makes this one so. A promise is written twice, the second time only when the first one is
+synced and to say so: the copy that says it is all that is relied upon before a crash, either of them counts after it.
 
 The lock is the kernel's (``flock`` on the file itself) and goes with the process that has it: it cannot go stale. A
 process that is *stopped* within the few microseconds of a renewal keeps it until it goes on or is killed; calls for
@@ -26,6 +32,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 
 import google_crc32c
 import msgspec
@@ -45,6 +52,8 @@ _HEADER = 1024
 _SLOT = 512
 _SLOTS = 4
 _SIZE = _HEADER + _SLOTS * _SLOT
+_PROMISES = (4, 5)
+_WHOLE = _SIZE + len(_PROMISES) * _SLOT
 _GRANTS = (0, 1)
 _RENEWALS = (2, 3)
 _NONE = -1
@@ -66,12 +75,27 @@ class _Slot(msgspec.Struct, array_like=True, frozen=True):
     granted_utc_ns: int
 
 
+class _Promise(msgspec.Struct, array_like=True, frozen=True):
+    """No token up to ``token`` is given in another boot.
+
+    ``granted``: the grant that was the last one when it was made, and durable with it. ``kept``: it is durable.
+    """
+
+    token: int
+    granted: int
+    boot: str
+    kept: bool
+
+
 class _Header(msgspec.Struct, array_like=True, frozen=True):
     path: str
 
 
+T = TypeVar("T")
+
 _encoder = msgspec.msgpack.Encoder()
 _slot_decoder = msgspec.msgpack.Decoder(_Slot)
+_promise_decoder = msgspec.msgpack.Decoder(_Promise)
 _header_decoder = msgspec.msgpack.Decoder(_Header)
 
 
@@ -140,11 +164,37 @@ class FileLeaseStore:
             left = self._left(newest, now) if newest is not None else 0
             if newest is not None and not may_take(current, holder, proved_dead, left <= 0):
                 return Held(path, newest.holder, newest.token, left / 1e9)
-            token = next_token(found.greatest, floor)
+            promise = found.promise
+            token = next_token(found.given(self._boot), floor)
             made = _Slot(token, 0, holder, ttl, now + _ns(ttl), self._boot, self._machine, self._clock.utc_ns())
             self._write(file, found.next_grant, made)
-            self._disk.fdatasync(file)
+            before = newest.token if newest is not None else 0
+            if not (
+                promise is not None
+                and promise.kept
+                and promise.boot == self._boot
+                and promise.granted == before
+                and token <= promise.token
+            ):
+                self._disk.fdatasync(file)
             return Grant(path, holder, token, ttl, asked_at, current if current != holder else "")
+
+    def reserve(self, path: str, count: int = 8) -> None:
+        """See ``LeaseStore``."""
+        if not self._boot.strip("0"):
+            return  # starts of this machine cannot be told apart
+        with self._locked(path, create=False) as file:
+            if file == _NONE:
+                return
+            found = _read(self._disk, file, self._folder / file_name(path), path)
+            if found.newest is None:
+                return
+            token = max(found.given(self._boot), found.promised) + count
+            made = _Promise(token, found.newest.token, self._boot, kept=False)
+            self._write(file, found.next_promise, made)
+            self._disk.fdatasync(file)  # the last grant as well
+            other = sum(_PROMISES) - found.next_promise
+            self._write(file, other, msgspec.structs.replace(made, kept=True))
 
     def renew(self, path: str, holder: str, token: int, ttl: float) -> bool:
         """See ``LeaseStore``."""
@@ -271,11 +321,11 @@ class FileLeaseStore:
             raise ValueError(f"a path of {len(path)} characters is too long for a lease")
         lengths = _FORMAT.to_bytes(2, "little") + len(body).to_bytes(2, "little")
         header = _MAGIC + lengths + _crc(lengths + body) + body
-        write_all(self._disk, file, header.ljust(_SIZE, b"\x00"), 0)
+        write_all(self._disk, file, header.ljust(_WHOLE, b"\x00"), 0)
         self._disk.fsync(file)
         self._disk.fsync_dir(name.parent)
 
-    def _write(self, file: int, index: int, slot: _Slot) -> None:
+    def _write(self, file: int, index: int, slot: _Slot | _Promise) -> None:
         body = _encoder.encode(slot)
         data = len(body).to_bytes(2, "little") + body
         write_all(self._disk, file, (_crc(data) + data).ljust(_SLOT, b"\x00"), _HEADER + index * _SLOT)
@@ -315,8 +365,10 @@ class _Found(msgspec.Struct, frozen=True):
 
     Attributes:
         newest: the last grant with its last renewal.
-        greatest: no token above this one was given.
-        next_grant, next_renewal: slots to write next.
+        greatest: no token above this one was given, as far as grants tell.
+        next_grant, next_renewal, next_promise: slots to write next.
+        promise: the last one that is whole; the durable one of two alike.
+        promised: no token up to this one may be given in a boot that is not the promise's.
     """
 
     path: str
@@ -324,6 +376,14 @@ class _Found(msgspec.Struct, frozen=True):
     greatest: int
     next_grant: int
     next_renewal: int
+    next_promise: int
+    promise: _Promise | None = None
+    promised: int = 0
+
+    def given(self, boot: str) -> int:
+        """No token above this one was given."""
+        same = self.promise is not None and self.promise.boot == boot
+        return self.greatest if same else max(self.greatest, self.promised)
 
 
 def _read(disk: Disk, file: int, name: Path, path: str | None) -> _Found:
@@ -331,20 +391,43 @@ def _read(disk: Disk, file: int, name: Path, path: str | None) -> _Found:
 
     A reader without the lock may meet a slot half written: the one before it still tells the truth then.
     """
-    data = disk.read(file, _SIZE, 0)
+    data = disk.read(file, _WHOLE, 0)
     if len(data) < _SIZE or not any(data):
-        return _Found(path or "", None, 0, _GRANTS[0], _RENEWALS[0])  # never completed: its maker died
+        return _Found(path or "", None, 0, _GRANTS[0], _RENEWALS[0], _PROMISES[0])  # never completed: its maker died
     written_for = _read_header(data, name)
     if path is not None and written_for != path:
         raise _damaged(name, f"it holds the lease of {written_for}: its name")
-    slots = [_read_slot(data[at : at + _SLOT]) for at in range(_HEADER, _SIZE, _SLOT)]
+    slots = [_read_slot(data[at : at + _SLOT], _slot_decoder) for at in range(_HEADER, _SIZE, _SLOT)]
     newest = max((slot for slot in slots if slot is not None), key=_age, default=None)
     torn = [index for index in _GRANTS if slots[index] is None and any(data[_HEADER + index * _SLOT :][:_SLOT])]
     if len(torn) == len(_GRANTS):
         raise _damaged(name, "its record of grants")
     # a grant that the machine's crash cut short was not acknowledged; its token is passed over all the same
     greatest = (newest.token if newest is not None else 0) + len(torn)
-    return _Found(written_for, newest, greatest, _oldest(slots, _GRANTS), _oldest(slots, _RENEWALS))
+    next_promise, promise, promised = _read_promises(data)
+    return _Found(
+        written_for,
+        newest,
+        greatest,
+        _oldest(slots, _GRANTS),
+        _oldest(slots, _RENEWALS),
+        next_promise,
+        promise,
+        promised,
+    )
+
+
+def _read_promises(data: bytes) -> tuple[int, _Promise | None, int]:
+    """Where to write the next one, the last one, and the greatest token of all."""
+    data = data.ljust(_WHOLE, b"\x00")
+    parts = [data[_HEADER + index * _SLOT :][:_SLOT] for index in _PROMISES]
+    found = [_read_slot(part, _promise_decoder) for part in parts]
+    # never over the copy that is durable while the other one is not
+    order = [(2 if one is None else 1 if one.kept else 0, one.token if one else 0) for one in found]
+    place = _PROMISES[0] if order[0] >= order[1] else _PROMISES[1]
+    whole = [one for one in found if one is not None]
+    last = max(whole, key=lambda one: (one.token, one.kept), default=None)
+    return place, last, max((one.token for one in whole), default=0)
 
 
 def _read_header(data: bytes, name: Path) -> str:
@@ -359,12 +442,12 @@ def _read_header(data: bytes, name: Path) -> str:
     return _header_decoder.decode(body).path
 
 
-def _read_slot(data: bytes) -> _Slot | None:
+def _read_slot(data: bytes, decoder: "msgspec.msgpack.Decoder[T]") -> T | None:
     length = int.from_bytes(data[4:6], "little")
     body = data[6 : 6 + length]
     if not length or length > _SLOT - 6 or _crc(data[4:6] + body) != data[:4]:
         return None
-    return _slot_decoder.decode(body)
+    return decoder.decode(body)
 
 
 def _age(slot: _Slot) -> tuple[int, int]:

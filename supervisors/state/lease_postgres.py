@@ -122,6 +122,9 @@ class PostgresLeaseStore:
 
         return self._call(decide)
 
+    def reserve(self, path: str, count: int = 8) -> None:
+        """See ``LeaseStore``. A grant is a transaction, which waits for the disk in any case."""
+
     def renew(self, path: str, holder: str, token: int, ttl: float) -> bool:
         """See ``LeaseStore``."""
         check_request(holder, ttl)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from supervisors.core.errors import Fenced, JournalFailed
-from supervisors.state.journal import JournalReader, JournalWriter, retain
+from supervisors.state.journal import JournalReader, JournalWriter, Prepared, prepare, retain
 from supervisors.testing.clock import ManualClock
 from supervisors.testing.disk import FaultyDisk
 
@@ -36,11 +36,15 @@ class Journals(RuleBasedStateMachine):
         self.written = 0
         self.writer: JournalWriter | None = None
         self.stale: list[JournalWriter] = []
+        #: what standbys have ready
+        self.prepared: list[Prepared] = []
         #: a machine that stopped in the middle of a write may keep any beginning of one of these
         self.in_flight: list[list[bytes]] = []
         self.lost_power = False
 
     def teardown(self) -> None:
+        for prepared in self.prepared:
+            prepared.abandon()
         for writer in (*self.stale, *([self.writer] if self.writer else [])):
             writer.abandon()
         self._home.cleanup()
@@ -101,7 +105,7 @@ class Journals(RuleBasedStateMachine):
 
         def cut(name: str, path: Path) -> None:
             if name == call:
-                if name == "write" and path.suffix == ".seg":
+                if name == "write" and path.suffix in (".seg", ".segment"):
                     self._write_a_part(path, bodies, part)
                 raise Cut
 
@@ -155,6 +159,8 @@ class Journals(RuleBasedStateMachine):
         looks = stale._check
         if blind:
             stale._check = lambda: setattr(stale, "_check", looks)  # type: ignore[method-assign]
+            if self._is_only_promised() and stale.durable == len(self.acknowledged):
+                self.in_flight.append([b"of a writer that was replaced"])
         try:
             stale.append([b"of a writer that was replaced"])
         except Fenced:
@@ -194,6 +200,82 @@ class Journals(RuleBasedStateMachine):
     def open_again(self, quick: bool) -> None:
         self.reopen(quick=quick)
 
+    # ------------------------------------------------------------ standbys that get ready
+
+    @precondition(lambda self: len(self.prepared) < 3)
+    @rule(call=st.none() | st.sampled_from((*CALLS, "open", "preallocate")), after=st.integers(0, 3))
+    def get_ready(self, call: str | None, after: int) -> None:
+        if call is not None:
+            self.disk.fail(call, after=after, match="takeover" if call != "fsync_dir" else "")
+        try:
+            made = prepare(self.folder, disk=self.disk, segment_bytes=SEGMENT)
+        except JournalFailed:
+            assert call is not None
+        else:
+            self.prepared += [made] if made else []  # none: a damaged control file, or no journal yet
+        finally:
+            self.disk.heal()
+
+    @precondition(lambda self: self.prepared)
+    @rule(choice=st.randoms(use_true_random=False))
+    def a_standby_is_killed(self, choice: random.Random) -> None:
+        self._one_ready(choice).abandon()
+
+    @precondition(lambda self: self.prepared)
+    @rule(choice=st.randoms(use_true_random=False))
+    def a_standby_is_promoted(self, choice: random.Random) -> None:
+        if self.writer is not None:
+            self.stale.append(self.writer)
+        self.reopen(quick=True, prepared=self._one_ready(choice))
+
+    @precondition(lambda self: self.prepared)
+    @rule(
+        choice=st.randoms(use_true_random=False),
+        after=st.integers(0, 25),
+        seed=st.none() | st.integers(0, 2**32),
+        sizes=st.lists(st.integers(0, 400), min_size=1, max_size=3),
+    )
+    def a_standby_is_promoted_and_ends_at_any_call(
+        self, choice: random.Random, after: int, seed: int | None, sizes: list[int]
+    ) -> None:
+        left = after
+
+        def cut(name: str, path: Path) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Cut
+
+        prepared = self._one_ready(choice)
+        if self.writer is not None:
+            self.writer.abandon()
+        self.disk.at = cut
+        bodies: list[bytes] = []
+        try:
+            self.reopen(quick=True, prepared=prepared)
+            assert self.writer is not None
+            bodies = self._bodies(sizes)
+            self.writer.append(bodies)
+            self._count(bodies)
+            self.writer.settle()
+        except Cut:
+            if bodies and self.acknowledged[-len(bodies) :] != bodies:
+                self.in_flight.append(bodies)
+        finally:
+            self.disk.at = lambda name, path: None
+        self._end(seed)
+
+    @precondition(lambda self: self.writer is not None)
+    @rule(call=st.none() | st.sampled_from((*CALLS, "rename", "unlink", "truncate")))
+    def settle(self, call: str | None) -> None:
+        assert self.writer is not None
+        if call is not None:
+            self.disk.fail(call)
+        self.writer.settle()
+        self.disk.heal()
+        if not self._is_only_promised():
+            self.in_flight.clear()
+
     @rule(behind=st.integers(0, 10))
     def remove_what_is_old(self, behind: int) -> None:
         keep_from = max(1, len(self.acknowledged) - behind)
@@ -220,24 +302,39 @@ class Journals(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ helpers
 
-    def reopen(self, *, quick: bool = False) -> None:
+    def reopen(self, *, quick: bool = False, prepared: Prepared | None = None) -> None:
         self.epoch += 1
         self.clock = ManualClock(1.0, random.Random(self.epoch).randrange(10**18, 2 * 10**18))
         self.writer = None
         writer = JournalWriter.open(
-            self.folder, self.epoch, clock=self.clock, disk=self.disk, segment_bytes=SEGMENT, quick=quick
+            self.folder,
+            self.epoch,
+            clock=self.clock,
+            disk=self.disk,
+            segment_bytes=SEGMENT,
+            quick=quick,
+            prepared=prepared,
         )
+        self.writer = writer
         with JournalReader(self.folder, disk=self.disk) as reader:
             extra = [record.body for record in reader.read(len(self.acknowledged))]
         assert writer.durable == len(self.acknowledged) + len(extra)
         assert not extra or self._part_of(extra)
-        self._count(extra)
+        self.acknowledged += extra
+        if self.lost_power or not self._is_only_promised():
+            self.in_flight.clear()
         self.lost_power = False
-        self.writer = writer
 
     def _count(self, bodies: list[bytes]) -> None:
         self.acknowledged += bodies
         self.in_flight.clear()
+
+    def _is_only_promised(self) -> bool:
+        """Nothing of the newest life is durable: the power can bring back what others wrote and nobody acknowledged."""
+        return self.writer is not None and (self.writer._nameless is not None or self.writer._broken)
+
+    def _one_ready(self, choice: random.Random) -> Prepared:
+        return self.prepared.pop(choice.randrange(len(self.prepared)))
 
     def _part_of(self, extra: list[bytes]) -> bool:
         return self.lost_power and any(bodies[: len(extra)] == extra for bodies in self.in_flight)
@@ -250,6 +347,9 @@ class Journals(RuleBasedStateMachine):
             for stale in self.stale:
                 stale.abandon()
             self.stale.clear()
+            for prepared in self.prepared:
+                prepared.abandon()
+            self.prepared.clear()
             self.disk.power_failure(random.Random(seed))
             self.lost_power = True
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from actors.base import Actor
 from actors.context import Context, Subscription
-from examples.ledger import Ledger
+from examples.ledger import Ledger, LedgerConfig
 
 Start = Literal["ok", "never", "never_ready", "raise", "ready"]
 Stop = Literal["ok", "deaf", "note"]
@@ -241,9 +241,7 @@ class TickReader(Actor):
         return {"count": len(seen), "missed": missed, "wrong": sum(b <= a for a, b in itertools.pairwise(seen))}
 
 
-class VersionConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class VersionConfig(LedgerConfig):
     file: str
 
 
@@ -257,6 +255,3 @@ class Versioned(Ledger):
         super().__init__(config)
         assert isinstance(config, VersionConfig)
         type(self).STATE_VERSION = int(Path(config.file).read_text())
-
-    async def run(self) -> None:
-        await asyncio.Event().wait()

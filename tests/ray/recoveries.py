@@ -112,7 +112,7 @@ def strangers(system: Running) -> set[int]:
     found = set()
     for entry in Path("/proc").iterdir():
         try:
-            is_host = (entry / "cmdline").read_bytes().startswith(b"ray::")
+            is_host = (entry / "cmdline").read_bytes().startswith((b"ray::Host", b"ray::rayvisor"))
             if is_host and name in (entry / "environ").read_bytes().decode(errors="replace"):
                 found.add(int(entry.name))
         except OSError:

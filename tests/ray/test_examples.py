@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,3 +50,30 @@ def test_classes_that_know_nothing_of_us(run: Run) -> None:
     run("kill", "/counter")
     assert json.loads(run("call", "/counter", "add", "5")) == 15, "a new life is a new object"
     assert json.loads(run("call", "/cache", "get", "colour")) == "blue", "its sibling was left alone"
+
+
+@pytest.mark.parametrize(("name", "rung"), [("hot_standby", "hot"), ("warm_restart", "warm")])
+def test_a_ledger_that_is_killed_again_and_again(run: Run, name: str, rung: str) -> None:
+    """As docs/recovery.md and the files themselves say; what was acknowledged is there after each kill."""
+    run("up", str(ROOT_FOLDER / "examples" / f"{name}.yaml"), "--detach")
+    if rung == "warm":
+        until(lambda: '"checkpoint"' in run("trail", "--json"), "its first checkpoint", 20.0)
+    for number in range(1, 6):
+        if rung == "hot":
+            until(lambda: '"synced"' in run("recovery", "status", "--json"), "its standby is in sync")
+        assert json.loads(run("call", "/ledger", "post", f"t{number}", "ada", "100")) == str(100 * number)
+        run("kill", "/ledger")
+    assert json.loads(run("call", "/ledger", "balance", "ada")) == "500"
+    until(lambda: run("recovery", "history", "--json").count("\n") >= 5, "all are told")
+    found = [json.loads(line) for line in run("recovery", "history", "--json").splitlines()]
+    assert [one["id"] for one in found] == [f"/ledger#{number}" for number in range(1, 6)]
+    for one in found:
+        assert [(tried["rung"], tried["why"]) for tried in one["tried"]] == [(rung, "")]
+        assert one["trace"][-1]["held"] is True
+        assert one["trace"][-1]["saw"]
+        assert one["because"].startswith("standby_synced" if rung == "hot" else "checkpoint_fresh")
+        assert 0 < one["total_ms"] < 10_000
+        assert one["promote_ms" if rung == "hot" else "restore_ms"] is not None
+    told = [round(one["total_ms"], 1) for one in found]
+    sys.stdout.write(f"{rung}: recovered in {told} ms\n")
+    assert "events" in run("journal", "verify", "/ledger")

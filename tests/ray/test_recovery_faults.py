@@ -19,7 +19,19 @@ from supervisors.state.journal.segments import HEADER_SIZE
 from supervisors.trail.events import EventKind
 
 from .harness import RAYVISOR, ROOT_FOLDER, Running, until
-from .recoveries import PATIENCE, balance, held, ids_of, noted, post, processes, rayvisor, recovery_of, strangers, synced
+from .recoveries import (
+    PATIENCE,
+    balance,
+    held,
+    ids_of,
+    noted,
+    post,
+    processes,
+    rayvisor,
+    recovery_of,
+    strangers,
+    synced,
+)
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -130,7 +142,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_trail_says_so(system: Runni
     before = system.kill(path)
     system.ready(path, before.incarnation)
     assert balance(system, path) == "45"
-    assert recovery_of(system, before).checkpoint == 0
+    found = recovery_of(system, before)
+    assert (found.rung, found.checkpoint) == ("cold", 0)
+    assert any(rule["when"] == "checkpoint_fresh" and "no valid checkpoint" in str(rule["why"]) for rule in found.trace)
     assert ids_of(system, path) == [f"c{number}" for number in range(45)]
 
 

@@ -7,6 +7,7 @@ acknowledged, and a lock for opening. One writer at a time, by its epoch; any nu
 from supervisors.state.journal.committer import GroupCommitter
 from supervisors.state.journal.findings import Finding, FindingKind, Removed, Report
 from supervisors.state.journal.format import Record, decode_frames
+from supervisors.state.journal.preparing import Prepared, prepare
 from supervisors.state.journal.reader import JournalReader
 from supervisors.state.journal.retention import retain
 from supervisors.state.journal.writer import JournalWriter
@@ -17,9 +18,11 @@ __all__ = [
     "GroupCommitter",
     "JournalReader",
     "JournalWriter",
+    "Prepared",
     "Record",
     "Removed",
     "Report",
     "decode_frames",
+    "prepare",
     "retain",
 ]

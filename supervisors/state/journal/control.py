@@ -263,9 +263,7 @@ class LiveControl:
         OSError: it cannot be written. The old one, if any, is still in place.
     """
 
-    def __init__(
-        self, disk: Disk, folder: Path, state: State, *, made: Path | None = None, sync: bool = True
-    ) -> None:
+    def __init__(self, disk: Disk, folder: Path, state: State, *, made: Path | None = None, sync: bool = True) -> None:
         self._file = folder / CONTROL
         self._boot = disk.boot()
         fresh = made or folder / f"{CONTROL}.new"
@@ -281,10 +279,14 @@ class LiveControl:
             self._map = mmap.mmap(fd, SIZE)
         finally:
             disk.close(fd)
+        self._disk, self._replaced = disk, -1
         try:
+            if not sync:
+                # the file system clears away what it held when nobody has it open any more: not in the rename
+                self._replaced = disk.open(self._file, os.O_RDONLY)
             disk.rename(fresh, self._file)
         except OSError:
-            self._map.close()
+            self.close()
             raise
         self._epoch = state.fence.epoch
         self._fence = data[_FENCE_AT[0] : _FENCE_END]
@@ -310,6 +312,14 @@ class LiveControl:
         place = _MARK_AT[generation % 2]
         self._map[place : place + _MARK.size + 4] = packed + _CRC.pack(checksum(packed))
 
+    def let_go(self) -> None:
+        """Let go of the file that was replaced, which may take a moment. Never raises for the disk."""
+        fd, self._replaced = self._replaced, -1
+        if fd >= 0:
+            with suppress(OSError):
+                self._disk.close(fd)
+
     def close(self) -> None:
-        """Let go of the map."""
+        """Let go of the files."""
         self._map.close()
+        self.let_go()

@@ -14,7 +14,7 @@ from supervisors.state.disk import Disk, make_folder
 from supervisors.state.journal import control, preparing
 from supervisors.state.journal.control import Begin, Fence, LiveControl, Mark, State
 from supervisors.state.journal.findings import Finding, FindingKind
-from supervisors.state.journal.preparing import Prepared
+from supervisors.state.journal.preparing import Nameless, Prepared
 from supervisors.state.journal.reader import Plan, plan
 from supervisors.state.journal.scanning import Cursor
 from supervisors.state.journal.segments import FRESH, HEADER_SIZE, Segment, create, list_segments, unfinished
@@ -27,8 +27,8 @@ PATIENCE = 5.0
 class Taken(NamedTuple):
     """An opened journal: the newest segment, empty, for writing from ``head + 1`` on.
 
-    ``room``: bytes in its file. ``prepared``: its file has another name and is not synced yet. ``old``: the segment
-    before it and where that ends, if it is still to be cut.
+    ``nameless``: its file has another name and is not synced yet. ``old``: the segment before it and where that ends,
+    if it is still to be cut.
     """
 
     folder: Path
@@ -37,8 +37,7 @@ class Taken(NamedTuple):
     fd: int
     control: LiveControl
     findings: list[Finding]
-    room: int
-    prepared: Prepared | None
+    nameless: Nameless | None
     old: tuple[Segment, int] | None
 
 
@@ -89,20 +88,18 @@ def take(
     """See ``JournalWriter.open``."""
     if epoch < 1:
         raise ValueError(f"an epoch is 1 or more, not {epoch}")
-    used = False
     try:
-        make_folder(disk, folder)
+        if prepared is None or not folder.is_dir():
+            make_folder(disk, folder)
         with locked(folder, disk):
-            taken = _take(folder, epoch, clock, disk, quick=quick, sync=sync, prepared=prepared)
-            used = taken.prepared is not None
-            return taken
+            return _take(folder, epoch, clock, disk, quick=quick, sync=sync, prepared=prepared)
     except OSError as error:
         raise JournalFailed(
             f"{folder} cannot be opened for writing: {error.strerror or error}",
             fix="space on the disk, and permissions of the folder",
         ) from error
     finally:
-        if prepared is not None and not used:
+        if prepared is not None:
             prepared.discard()
 
 
@@ -155,8 +152,8 @@ def _take(
         state = State(Fence(state.fence.generation, epoch, 0), mark, state.begin, ())
         if prepared is not None:
             with suppress(OSError):  # what cannot be used is no reason to fail
-                live = prepared.put(state, epoch, clock.utc_ns())
-                return Taken(folder, epoch, head, prepared.fd, live, findings, prepared.room, prepared, old)
+                live, nameless = prepared.put(state, epoch, clock.utc_ns())
+                return Taken(folder, epoch, head, nameless.fd, live, findings, nameless, old)
         live = LiveControl(disk, folder, state)
         try:
             if todo is None:
@@ -178,7 +175,7 @@ def _take(
     if not quick:
         _tidy(folder, disk, old, path, findings, own=0)
         old = None
-    return Taken(folder, epoch, head, fd, live, findings, HEADER_SIZE, None, old)
+    return Taken(folder, epoch, head, fd, live, findings, None, old)
 
 
 def _admit(folder: Path, state: State, epoch: int, newest: int) -> None:
@@ -233,8 +230,6 @@ def _tidy(
 
     The writer ``own`` may be making a segment meanwhile.
     """
-    with suppress(OSError):
-        preparing.clean(folder, disk)
     for left in unfinished(folder):
         if own and left.name.endswith(f"-{own:020d}{FRESH}"):
             continue
@@ -249,6 +244,8 @@ def _tidy(
                     disk.truncate(fd, old[1])
             finally:
                 disk.close(fd)
+    with suppress(OSError):
+        preparing.clean(folder, disk)
     for segment in list_segments(folder, disk):
         if segment.path == path or segment.first < segment.limit:
             continue

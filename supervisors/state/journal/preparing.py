@@ -12,6 +12,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from supervisors.core.errors import JournalFailed
 from supervisors.state.disk import REAL_DISK, Disk, write_all
@@ -28,27 +29,32 @@ from supervisors.state.journal.segments import (
 
 #: bytes at the beginning that are written and not only reserved: a sync of them has no metadata to wait for
 WARM = 256 * 1024
+#: no start of any machine
+_NO_BOOT = b"\xff" * 16
 _NO_PREALLOCATION = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
-class Prepared:
-    """What is ready for one takeover. ``JournalWriter.open`` uses it up, ``discard`` removes it.
+class Nameless(NamedTuple):
+    """A segment in use under the name it was made with. ``room``: bytes in the file."""
 
-    Attributes:
-        segment: its file, for now.
-        fd: of that file; locked, as long as this life has it.
-        room: bytes in it.
-    """
+    path: Path
+    fd: int
+    room: int
+
+
+class Prepared:
+    """What is ready for one takeover. ``JournalWriter.open`` uses it up, ``discard`` removes it."""
 
     def __init__(self, folder: Path, disk: Disk, state: State) -> None:
-        self.folder = folder
+        self._folder = folder
         self._disk = disk
         self._begin = state.begin
         owner = f"takeover-{disk.boot().hex()}-{os.getpid()}x{secrets.token_hex(6)}"
-        self.segment = folder / f"{owner}.segment"
-        self.control = folder / f"{owner}.control"
-        self.fd = -1
-        self.room = 0
+        self._segment = folder / f"{owner}.segment"
+        self._control = folder / f"{owner}.control"
+        self._fd = -1  # of the segment; the lock on it lasts as long as this life has it
+        self._room = 0
+        self._used = False
 
     def make(self, state: State, segment_bytes: int) -> None:
         """Make both files, durably.
@@ -57,27 +63,27 @@ class Prepared:
             OSError: the disk refused; call ``discard``.
         """
         disk = self._disk
-        self.fd = disk.open(self.segment, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-        fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self.room = min(WARM, max(segment_bytes, HEADER_SIZE))
+        self._fd = disk.open(self._segment, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._room = min(WARM, max(segment_bytes, HEADER_SIZE))
         try:
             wanted = min(STEP, max(segment_bytes, HEADER_SIZE))
-            disk.preallocate(self.fd, wanted)
-            self.room = wanted
+            disk.preallocate(self._fd, wanted)
+            self._room = wanted
         except OSError as error:
             if error.errno not in _NO_PREALLOCATION:
                 raise
-        write_all(disk, self.fd, bytes(min(WARM, self.room)), 0)
-        disk.fsync(self.fd)
-        fd = disk.open(self.control, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        write_all(disk, self._fd, bytes(min(WARM, self._room)), 0)
+        disk.fsync(self._fd)
+        fd = disk.open(self._control, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             # never exact: what it says is true, and not all there is
-            mark = state.mark._replace(boot=bytes(16))
+            mark = state.mark._replace(boot=_NO_BOOT)
             write_all(disk, fd, control.encode(state.fence, mark, state.begin), 0)
             disk.fsync(fd)
         finally:
             disk.close(fd)
-        disk.fsync_dir(self.folder)
+        disk.fsync_dir(self._folder)
 
     def stale(self) -> bool:
         """True when it is of less use than another one would be: the beginning has moved, or the files are gone.
@@ -85,38 +91,45 @@ class Prepared:
         Raises:
             StateError, OSError: the journal cannot be read.
         """
-        state = control.load(self._disk, self.folder)
+        state = control.load(self._disk, self._folder)
         return state is None or state.begin != self._begin or not self._is_there()
 
-    def put(self, state: State, epoch: int, utc_ns: int) -> LiveControl:
+    def put(self, state: State, epoch: int, utc_ns: int) -> tuple[LiveControl, Nameless]:
         """The takeover: the control file says ``state`` from here on, the segment is that of what follows it.
+
+        Both are the caller's now.
 
         Raises:
             OSError: it is not usable; the journal is as it was.
         """
         if not self._is_there():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.segment))
-        write_all(self._disk, self.fd, encode_header(state.mark.first, epoch, utc_ns), 0)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._segment))
+        write_all(self._disk, self._fd, encode_header(state.mark.first, epoch, utc_ns), 0)
         # what it was made with may come back with the power, and must not begin where nothing is any more
         moved = state.begin != self._begin
-        return LiveControl(self._disk, self.folder, state, made=self.control, sync=moved)
+        live = LiveControl(self._disk, self._folder, state, made=self._control, sync=moved)
+        fd, self._fd = self._fd, -1
+        self._used = True
+        return live, Nameless(self._segment, fd, self._room)
 
     def discard(self) -> None:
-        """Remove what is there; twice is harmless. Never raises for the disk."""
+        """Remove what is there, unless it was put in place; twice is harmless. Never raises for the disk."""
         self.abandon()
-        for path in (self.segment, self.control):
+        if self._used:
+            return
+        for path in (self._segment, self._control):
             with suppress(OSError):
                 self._disk.unlink(path)
 
     def abandon(self) -> None:
         """Let go of the files and leave them as a killed process would."""
-        fd, self.fd = self.fd, -1
+        fd, self._fd = self._fd, -1
         if fd >= 0:
             with suppress(OSError):
                 self._disk.close(fd)
 
     def _is_there(self) -> bool:
-        return self.fd >= 0 and os.fstat(self.fd).st_nlink > 0
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink > 0
 
 
 def prepare(folder: Path, *, disk: Disk = REAL_DISK, segment_bytes: int = STEP) -> Prepared | None:

@@ -69,9 +69,8 @@ def list_segments(folder: Path, disk: Disk = REAL_DISK) -> list[Segment]:
         for entry in os.listdir(folder):  # noqa: PTH208 - names only
             if match := _NAME.fullmatch(entry):
                 found[int(match[2]), int(match[1])] = entry
-            elif entry.endswith(".segment") and (match := TAKEOVER.fullmatch(entry)):
-                if match[1] != disk.boot().hex():
-                    nameless.append(entry)
+            elif (match := TAKEOVER.fullmatch(entry)) and match[3] == "segment" and match[1] != disk.boot().hex():
+                nameless.append(entry)
     try:
         for entry in sorted(nameless):
             if (key := identify(disk, folder / entry)) is not None:

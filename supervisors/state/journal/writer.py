@@ -13,7 +13,7 @@ from supervisors.state.journal import opening
 from supervisors.state.journal.control import store_begin
 from supervisors.state.journal.findings import Finding
 from supervisors.state.journal.format import encode
-from supervisors.state.journal.preparing import Prepared
+from supervisors.state.journal.preparing import Nameless, Prepared
 from supervisors.state.journal.segments import HEADER_SIZE, STEP, create, name
 
 SEGMENT_BYTES = 64_000_000
@@ -38,11 +38,10 @@ class JournalWriter:
         self._sync = sync
         self._first = taken.head + 1  # of the segment
         self._offset = HEADER_SIZE  # end of what is durable in it
-        self._allocated = taken.room
-        #: whose file the segment still is: neither what is in it nor its name is durable
-        self._prepared = taken.prepared
+        self._nameless = taken.nameless  # neither what is in the segment nor its name is durable yet
+        self._allocated = taken.nameless.room if taken.nameless else HEADER_SIZE
         self._old = taken.old
-        self._unsettled = quick
+        self._unsettled = quick or taken.nameless is not None
         self._settling = threading.Lock()  # settle, against all else that uses the file
         self._broken = False
         self._unusable: StateError | None = None
@@ -161,8 +160,8 @@ class JournalWriter:
             if end > self._allocated:
                 self._allocate(end)
             write_all(self._disk, self._fd, frames, self._offset)
-            if self._prepared is not None:
-                self._name(self._prepared)
+            if self._nameless is not None:
+                self._name(self._nameless)
             elif self._sync:
                 self._disk.fdatasync(self._fd)
         except OSError as error:
@@ -186,7 +185,7 @@ class JournalWriter:
     def _close(self) -> None:
         self._closed = True
         with suppress(OSError):
-            if not self._broken and self._prepared is None and not self._control.newer():
+            if not self._broken and self._nameless is None and not self._control.newer():
                 # the room taken and not used
                 self._disk.truncate(self._fd, self._offset)
                 self._disk.fdatasync(self._fd)
@@ -198,9 +197,7 @@ class JournalWriter:
         """Let go of the files and leave everything as a killed process would."""
         with self._settling:
             self._closed = True
-            if self._prepared is not None:
-                self._prepared.abandon()
-                self._fd, self._prepared = -1, None
+            self._nameless = None
             self._free()
 
     def settle(self) -> list[Finding]:
@@ -218,22 +215,21 @@ class JournalWriter:
             self._unsettled = False
             try:
                 self._check()
-                if self._prepared is not None and not self._broken:
+                if self._nameless is not None and not self._broken:
                     try:
-                        self._name(self._prepared)
+                        self._name(self._nameless)
                     except OSError:
                         self._void()
             except StateError:
                 return []
+            self._control.let_go()
             old, path = self._old, self._folder / name(self._first, self.epoch)
         with suppress(OSError, StateError):
             return opening.settle(self._folder, self._disk, self.epoch, old, path)
         return []
 
     def _free(self) -> None:
-        if self._prepared is not None:
-            self._prepared.discard()
-            self._fd, self._prepared = -1, None
+        self._drop_nameless()
         if self._fd >= 0:
             with suppress(OSError):
                 self._disk.close(self._fd)
@@ -259,7 +255,14 @@ class JournalWriter:
             self._disk.preallocate(self._fd, wanted)
             self._allocated = wanted
 
-    def _name(self, prepared: Prepared) -> None:
+    def _drop_nameless(self) -> None:
+        """The segment was not, or will not be used."""
+        if self._nameless is not None:
+            with suppress(OSError):
+                self._disk.unlink(self._nameless.path)
+        self._nameless = None
+
+    def _name(self, nameless: Nameless) -> None:
         """Give the segment its name, which promises that its header is durable.
 
         A power failure may take the name back; the segment is found without it.
@@ -268,8 +271,8 @@ class JournalWriter:
             OSError: the disk refused.
         """
         self._disk.fdatasync(self._fd)
-        self._disk.rename(prepared.segment, self._folder / name(self._first, self.epoch))
-        self._prepared = None
+        self._disk.rename(nameless.path, self._folder / name(self._first, self.epoch))
+        self._nameless = None
 
     def _begin_segment(self) -> None:
         """Go on in a new segment. What the old one holds is durable up to ``_offset``; the rest is void.
@@ -278,7 +281,7 @@ class JournalWriter:
             OSError: the disk refused; to be tried again.
         """
         self._check()
-        if not self._broken and self._prepared is None:
+        if not self._broken and self._nameless is None:
             if not self._sync:
                 self._disk.fdatasync(self._fd)
             with suppress(OSError):
@@ -290,12 +293,9 @@ class JournalWriter:
         except OSError:
             self._disk.close(fd)
             raise
-        if self._prepared is not None:
-            self._prepared.discard()
-            self._prepared = None
-        else:
-            with suppress(OSError):
-                self._disk.close(self._fd)
+        self._drop_nameless()
+        with suppress(OSError):
+            self._disk.close(self._fd)
         self._fd = fd
         self._first = self.durable + 1
         self._offset = self._allocated = HEADER_SIZE

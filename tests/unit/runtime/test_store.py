@@ -202,3 +202,15 @@ def test_a_claim_holds_until_it_is_stale_or_given_back(store: GoalStore) -> None
     store.put(key="")
     assert store.claim("key", "third", lambda value: False) == ""
     assert store.get("key") == "third"
+
+
+def test_room_that_was_taken_is_enough_to_go_on_without_any(store: GoalStore, tmp_path: Path) -> None:
+    """Supervision writes here while the disk is full: no file may grow then."""
+    store.take_room()
+    before = {file.name: file.stat().st_size for file in tmp_path.iterdir()}
+    for number in range(2000):
+        store.add_host(spare(number % 300))
+        store.put(**{f"recovery:/{number % 50}": "y" * 3000})
+        save(store, f"/cell/{number % 100}", f"h{number}")
+        store.drop_host(f"h{number % 200}")
+    assert {file.name: file.stat().st_size for file in tmp_path.iterdir()} == before

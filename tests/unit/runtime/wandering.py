@@ -2,18 +2,19 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from supervisors.core.errors import RayvisorError
-from supervisors.core.reasons import crash
+from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason, crash
 from supervisors.recovery.policy import Condition, RampSpec, RampStep, RecoverySpec, Rule, Rung, ValidationStep
 from supervisors.tree.messages import Call, ShutdownOrdered
-from supervisors.core.reasons import SHUTDOWN
 from supervisors.tree.model import Strategy
 
-from .shells import DEAF, DIES, OK, SILENT, World, policy
+from .shells import World, policy
+from .stage import DEAF, DIES, OK, SILENT
 
 _SHORT = {"hot": 0.5, "warm": 1.0, "cold": 2.0}
 _CHECK = ValidationStep("well", "/watch", "well", attempts=1, timeout=1.0)
@@ -32,12 +33,20 @@ _WAITS = (0.0004, 0.001, 0.003, 0.01, 0.05, 0.3, 1.2, 4.0)
 class Wanderer:
     """One run. ``said`` tells what was done, for people."""
 
-    def __init__(self, seed: int, folder: Path, patch: pytest.MonkeyPatch, strategy: Strategy, concurrent: bool) -> None:
-        self.dice = random.Random(seed)
+    def __init__(self, seed: int, folder: Path, patch: pytest.MonkeyPatch, strategy: Strategy) -> None:
+        self.dice = dice = random.Random(seed)
+        simple = strategy is Strategy.SIMPLE_ONE_FOR_ONE
+        self.names = [f"d{number}" for number in range(4)] if simple else list(CHILDREN)
         self.world = World(
-            folder, patch, CHILDREN, strategy=strategy, concurrent=concurrent, spares=self.dice.choice((0, 3, 40)),
-            start_timeout=self.dice.choice((3.0, 1e6)),
-        )  # fmt: skip
+            folder,
+            patch,
+            {"t": CHILDREN[dice.choice(("hot", "warm", "held", "proved"))]} if simple else CHILDREN,
+            strategy=strategy,
+            concurrent=dice.random() < 0.6,
+            spares=dice.choice((0, 3, 40)),
+            start_timeout=dice.choice((3.0, 30.0)),
+            backoff=dice.choice((0.0, 0.0, 0.4)),
+        )
         self.world.boot()
         self.said: list[str] = []
         self._does: list[tuple[int, Callable[[], str]]] = [
@@ -54,6 +63,7 @@ class Wanderer:
             (2, self._trouble),
             (2, self._lag),
             (1, self._evidence),
+            (2, self._hang),
         ]
 
     def wander(self, steps: int) -> None:
@@ -82,6 +92,7 @@ class Wanderer:
         world.leases.down, world.factory.refuses = False, ""
         world.plans.clear()
         world.executor.go()
+        world.threads.go()
         world.answers = lambda step, path: True
         for host in world.hosts.values():
             host.syncs = True
@@ -89,7 +100,7 @@ class Wanderer:
     # ------------------------------------------------------------ troubles
 
     def _child(self) -> str:
-        return self.dice.choice(list(CHILDREN))
+        return self.dice.choice(self.names)
 
     def _wait(self) -> str:
         seconds = self.dice.choice(_WAITS)
@@ -140,7 +151,8 @@ class Wanderer:
 
     def _restart(self) -> str:
         child = self._child()
-        self.world.order(Call.RESTART_CHILD, child)
+        simple = self.world.part.template is not None
+        self.world.order(Call.START_CHILD if simple else Call.RESTART_CHILD, child)
         return f"restart {child}"
 
     def _replace(self) -> str:
@@ -153,12 +165,14 @@ class Wanderer:
         return f"the supervisor is replaced after {seconds}"
 
     def _park(self) -> str:
-        what = self.dice.choice(("make", "keep_it", "check", "dump"))
+        what = self.dice.choice(("make", "keep_it", "run", "dump"))
         self.world.executor.parked.add(what)
+        self.world.threads.parked.add(what)
         return f"park {what}"
 
     def _unpark(self) -> str:
         self.world.executor.go()
+        self.world.threads.go()
         return "go"
 
     def _trouble(self) -> str:
@@ -185,5 +199,16 @@ class Wanderer:
         return "lag"
 
     def _evidence(self) -> str:
-        self.world.shell.recovering.corrupt["warm"] = "the actor says so"
-        return "corruption"
+        child = self._child()
+        if child in self.world.shell.machine.children:
+            self.world.shell.recovering.told.corrupt[child] = "the actor says so"
+        return f"{child} may be corrupt"
+
+    def _hang(self) -> str:
+        child, shell = self._child(), self.world.shell
+        peer = shell.peers.get(child)
+        if peer is None or peer.host is None or peer.gone or shell.is_stopping(child):
+            return ""
+        peer.kill_reason = ExitReason(ExitKind.HUNG, "no progress")
+        shell.recovering.remains.before_kill(peer, partial(shell.kill, peer))
+        return f"{child} hangs"

@@ -31,6 +31,9 @@ class ScriptedStore:
     def acquire(self, path: str, holder: str, ttl: float, *, proved_dead: str = "", floor: int = 0) -> Grant | Held:
         raise NotImplementedError
 
+    def reserve(self, path: str, count: int = 8) -> None:
+        raise NotImplementedError
+
     def renew(self, path: str, holder: str, token: int, ttl: float) -> bool:
         assert (path, holder, token, ttl) == ("/a", "one", 7, SPEC.expire)
         self.renewals += 1

@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from supervisors.state.journal import JournalReader, JournalWriter, Record
+from supervisors.state.journal import JournalReader, JournalWriter, Prepared, Record, prepare
 from supervisors.testing.clock import ManualClock
 from supervisors.testing.disk import FaultyDisk
 
@@ -13,11 +13,29 @@ NO_SPACE = errno.ENOSPC
 
 
 def opened(
-    folder: Path, epoch: int, disk: FaultyDisk, *, segment_bytes: int = 8192, sync: bool = True, quick: bool = False
+    folder: Path,
+    epoch: int,
+    disk: FaultyDisk,
+    *,
+    segment_bytes: int = 8192,
+    sync: bool = True,
+    quick: bool = False,
+    prepared: Prepared | None = None,
 ) -> JournalWriter:
     return JournalWriter.open(
-        folder, epoch, clock=CLOCK, disk=disk, segment_bytes=segment_bytes, sync=sync, quick=quick
+        folder, epoch, clock=CLOCK, disk=disk, segment_bytes=segment_bytes, sync=sync, quick=quick, prepared=prepared
     )
+
+
+def ready(folder: Path, disk: FaultyDisk) -> Prepared:
+    made = prepare(folder, disk=disk, segment_bytes=8192)
+    assert made is not None
+    return made
+
+
+def takeovers(folder: Path) -> list[str]:
+    """Endings of the files that standbys keep ready."""
+    return sorted(file.suffix for file in folder.glob("takeover-*"))
 
 
 def bodies(first: int, count: int, size: int = 40) -> list[bytes]:

@@ -1,0 +1,26 @@
+"""A world around a real supervisor's shell, for the tests of recovery."""
+
+from pathlib import Path
+
+import pytest
+
+from supervisors.recovery.policy import RecoverySpec
+
+from .shells import World
+
+
+class Make:
+    """Builds worlds in which everything is up."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self._folder, self._patch = folder, patch
+
+    def __call__(self, children: dict[str, RecoverySpec | None], **options: object) -> World:
+        world = World(self._folder, self._patch, children, **options)  # type: ignore[arg-type]
+        world.boot()
+        return world
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    return Make(tmp_path, monkeypatch)
