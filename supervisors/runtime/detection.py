@@ -364,6 +364,8 @@ class Detection:
     def _note_signal(self, peer: Peer, signal: str, verdict: str, reason: ExitReason, at: float, why: str = "") -> None:
         """First signal and verdict of one failure."""
         shell, now = self._shell, self._shell.loop.now()
+        if peer.id in shell.failures and shell.recovering.attempt_of(peer) is not None:
+            return  # a rung that failed: the failure it was to recover goes on, with its own times
         path = shell.child_path(peer.id)
         failure = failure_id(path, peer.incarnation)
         beat_age = peer.verdict.beat_age(now) if peer.verdict is not None else 0.0

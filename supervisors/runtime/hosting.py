@@ -142,7 +142,8 @@ class Hosting:
             return False
         if child.state is not ChildState.STARTING or child.incarnation != order.incarnation:
             return False
-        if peer.attempts >= MAX_ATTEMPTS or shell.recovering.has_given_up(peer):
+        attempt = shell.recovering.attempt_of(peer)
+        if peer.attempts >= MAX_ATTEMPTS or (attempt is not None and attempt.abandoned):
             return False
         peer.host, peer.gone, peer.kill_reason, peer.verdict, peer.acknowledged = None, False, None, None, False
         if self.lease_of(peer.id) is None:

@@ -166,10 +166,9 @@ class Recovering:
             order = hand.order
             hand = self._hands[child_id] = self._new_hand(child_id, policy, hand)
             hand.order = order
-        path = shell.child_path(child_id)
         self.told.suspect(child_id, reason)
         source = ShellEvidence(shell, child_id, reason)
-        failed = shell.peers.get(child_id)
+        path, failed = shell.child_path(child_id), shell.peers.get(child_id)
         self._step(child_id, hand, FailureSeen(failure_id(path, incarnation), incarnation, reason, source, at))
         if self.remains.has_stack(child_id):  # promoted at once: nothing else is kept of a first failure
             self.remains.keep(child_id, str(reason), peer=failed)
@@ -179,8 +178,8 @@ class Recovering:
 
     def ended(self, peer: Peer, event: Event) -> bool:
         """The process of a life is gone; True when that is an attempt's business and not the machine's."""
-        hand = self._hands.get(peer.id)
-        if hand is None or hand.peer is not peer:
+        hand = self.attempt_of(peer)
+        if hand is None:
             return False
         hand.peer = None
         if self._shell.is_stopping(peer.id) or isinstance(event, ChildIgnored) or hand.order is None:
@@ -228,17 +227,17 @@ class Recovering:
             if by:  # an order over the supervisor's head, no answer to the case
                 self._withdraw(child_id, hand, f"{note.kind.value} by {by}")
 
-    def has_given_up(self, peer: Peer) -> bool:
-        """The case wants nothing more of this life."""
+    def attempt_of(self, peer: Peer) -> Hand | None:
+        """The recovery whose attempt in hand this life is."""
         hand = self._hands.get(peer.id)
-        return hand is not None and hand.peer is peer and hand.abandoned
+        return hand if hand is not None and hand.peer is peer else None
 
     def given_up(self, child_id: str, incarnation: int) -> bool:
         """The machine wants a start to end; True when nothing runs of it: the next attempt waits."""
         hand = self._hands.get(child_id)
-        if hand is None or hand.order is None or hand.order.incarnation != incarnation:
+        if hand is None or hand.order is None or (hand.peer is not None and not hand.peer.gone):
             return False
-        if hand.peer is not None and not hand.peer.gone:
+        if hand.order.incarnation != incarnation:
             return False
         hand.order = hand.peer = None
         return True
@@ -406,6 +405,8 @@ class Recovering:
             return
         hand.abandoned = True
         if peer.host is None:
+            if hand.peer is None:  # no attempt, but a start of the machine's own: it is to hear of it
+                shell.hosting.failed(peer, RecoveryError(f"given up by its recovery: {why}"))
             peer.gone = True  # it never had a process
             hand.peer = None
             return

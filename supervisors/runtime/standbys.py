@@ -292,6 +292,7 @@ class Standbys:
         if changed:
             self._write(standby)
             if state == "synced":
+                self._shell.leases.reserve(peer.id)
                 self._failures.pop(peer.id, None)
 
     def lagging(self, host: str, why: str) -> None:

@@ -306,7 +306,7 @@ class FileLeaseStore:
                 _flock(file, path)
                 # whoever removed the data directory meanwhile left us a file that no one else will look at
                 if os.fstat(file).st_nlink:
-                    if self._disk.size(file) < _SIZE and create:
+                    if create and _is_unused(self._disk.read(file, _WHOLE, 0)):
                         self._complete(file, name, path)
                     locked = True
                     return file
@@ -315,15 +315,15 @@ class FileLeaseStore:
                     self._disk.close(file)
 
     def _complete(self, file: int, name: Path, path: str) -> None:
-        """Give a new file, or one whose maker died, its header. It never held an acknowledged lease."""
+        """Give a file its header, a new one or one whose maker died. It never held an acknowledged lease."""
         body = _encoder.encode(_Header(path))
         if len(body) > _HEADER - 16:
             raise ValueError(f"a path of {len(path)} characters is too long for a lease")
         lengths = _FORMAT.to_bytes(2, "little") + len(body).to_bytes(2, "little")
         header = _MAGIC + lengths + _crc(lengths + body) + body
+        self._disk.fsync_dir(name.parent)
         write_all(self._disk, file, header.ljust(_WHOLE, b"\x00"), 0)
         self._disk.fsync(file)
-        self._disk.fsync_dir(name.parent)
 
     def _write(self, file: int, index: int, slot: _Slot | _Promise) -> None:
         body = _encoder.encode(slot)
@@ -392,7 +392,7 @@ def _read(disk: Disk, file: int, name: Path, path: str | None) -> _Found:
     A reader without the lock may meet a slot half written: the one before it still tells the truth then.
     """
     data = disk.read(file, _WHOLE, 0)
-    if len(data) < _SIZE or not any(data):
+    if _is_unused(data):
         return _Found(path or "", None, 0, _GRANTS[0], _RENEWALS[0], _PROMISES[0])  # never completed: its maker died
     written_for = _read_header(data, name)
     if path is not None and written_for != path:
@@ -415,6 +415,12 @@ def _read(disk: Disk, file: int, name: Path, path: str | None) -> _Found:
         promise,
         promised,
     )
+
+
+def _is_unused(data: bytes) -> bool:
+    """True when no grant was ever written to it. The power may have left a part of its header."""
+    newer = data[:8] == _MAGIC and int.from_bytes(data[8:10], "little") > _FORMAT
+    return len(data) < _SIZE or not (any(data[_HEADER:]) or newer)
 
 
 def _read_promises(data: bytes) -> tuple[int, _Promise | None, int]:

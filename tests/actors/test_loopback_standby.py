@@ -131,8 +131,10 @@ class Life:
     async def killed(self) -> None:
         """The last it publishes is lost, as what a socket had not sent yet when its process was killed."""
         self.publisher.open = False
-        trades = self.actor.session.symbols["BTCUSDT"].trades
-        await until(lambda: self.actor.session.symbols["BTCUSDT"].trades > trades + 5)
+        if self._task is not None:
+            state = self.actor.session.symbols["BTCUSDT"]
+            before = state.trades
+            await until(lambda: state.trades > before + 5)
         await self.end()
 
     async def promoted(self, life: int) -> None:

@@ -116,6 +116,25 @@ def test_the_first_one_gets_it_and_the_next_one_is_told_who_has_it(world: World)
     assert 0 < other.left <= TTL
 
 
+def test_a_reservation_changes_neither_who_has_it_nor_the_next_token(world: World) -> None:
+    store = world.open()
+    store.reserve("/a", 5)
+    assert store.read("/a") is None
+    grant = granted(store.acquire("/a", "one", TTL))
+    before = store.read("/a")
+    assert before is not None
+    store.reserve("/a", 5)
+    world.open().reserve("/a")
+    assert store.read("/a") == before
+    held(world.open().acquire("/a", "two", TTL))
+    assert store.renew("/a", "one", grant.token, TTL)
+    for token in range(2, 6):
+        assert granted(store.acquire("/a", f"life {token}", TTL, proved_dead=before.holder)).token == token
+        store.reserve("/a", 2)
+        before = store.read("/a")
+        assert before is not None
+
+
 def test_paths_do_not_concern_each_other(world: World) -> None:
     store = world.open()
     for path in ("/a", "/a/b", "/a~b", "/", "a", "/A", "/" + "x" * 600, "/é 日本", "/..", "/a/../b", "/a%b"):

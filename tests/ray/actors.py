@@ -249,7 +249,7 @@ class Versioned(Ledger):
     """A ledger whose ``STATE_VERSION`` is what a file says: each life may be other code than the last, without
     ``migrate``."""
 
-    Config = VersionConfig
+    Config = VersionConfig  # type: ignore[assignment]  # a config of its own, as each actor class may have
 
     def __init__(self, config: BaseModel) -> None:
         super().__init__(config)

@@ -269,6 +269,9 @@ class FakeLeases:
         self.grants.append(grant)
         return grant
 
+    def reserve(self, path: str, count: int = 8) -> None:
+        """Nothing to make faster."""
+
     def read(self, path: str) -> LeaseRow | None:
         self._look()
         found = self._rows.get(path)
@@ -288,6 +291,7 @@ class Line(msgspec.Struct):
     path: str
     incarnation: int
     data: dict[str, object]
+    failure: str
 
 
 class Pen:
@@ -308,4 +312,4 @@ class Pen:
         reason: ExitReason | None = None,
         data: dict[str, object] | None = None,
     ) -> None:
-        self.lines.append(Line(self._world.clock.now, str(kind), path, incarnation, data or {}))
+        self.lines.append(Line(self._world.clock.now, str(kind), path, incarnation, data or {}, failure))

@@ -53,11 +53,15 @@ def test_a_synced_standby_is_promoted_and_another_one_is_made(make: Make) -> Non
 def test_a_standby_that_dies_in_its_promotion_is_followed_by_the_next_rung(make: Make) -> None:
     world = make({"a": policy(standbys=1)})
     world.plans_for("a", "promote", DIES)
-    before = world.acting("a").epoch
+    before, began = world.acting("a").epoch, world.clock.now
     world.acting("a").die()
     world.up("a", 1)
     assert (world.incarnation("a"), world.rungs("a"), failed_rungs(world)) == (2, ["warm"], ["hot"])
     assert world.acting("a").epoch >= before + 2
+    # before: told as the recovery of another failure, which began when the standby died
+    (told,) = world.lines("a", EventKind.RECOVERED)
+    assert told.failure == "/desk/a#1"
+    assert told.data["total_ms"] == pytest.approx((world.clock.now - began) * 1e3, abs=1.0)
     world.check()
 
 
@@ -325,6 +329,22 @@ def test_an_answer_of_a_check_that_comes_after_the_child_died_counts_for_nothing
     world.run(1.0)
     assert world.case_state("a") is State.RECOVERED
     assert world.acting("a").rung == "cold"
+    world.check()
+
+
+def test_a_check_that_fails_while_a_siblings_fate_starts_the_child_anew(make: Make) -> None:
+    """Before: the start that had no host yet ended without a word, and the supervisor waited for it for ever."""
+    children = {"a": policy(Rung.COLD, validate=(_CHECK,)), "b": None}
+    world = make(dict(children), strategy=Strategy.ONE_FOR_ALL)
+    world.executor.parked.add("run")
+    world.acting("a").die()
+    world.up("b", 1)
+    world.leases.down = True
+    world.acting("b").die()
+    world.run(10.0)
+    world.leases.down = False
+    assert world.state("a") == "held"
+    world.executor.go()
     world.check()
 
 
