@@ -1,9 +1,9 @@
 """A ledger whose every change is an event: the smallest actor that survives `kill -9` with all it acknowledged.
 
-    rayvisor up examples/hot_standby.yaml
-    rayvisor call /ledger post t1 ada 100
-    rayvisor kill /ledger
-    rayvisor call /ledger balance ada
+rayvisor up examples/hot_standby.yaml
+rayvisor call /ledger post t1 ada 100
+rayvisor kill /ledger
+rayvisor call /ledger balance ada
 """
 
 import asyncio

@@ -111,6 +111,9 @@ async def test_a_staleness_detector_that_may_not_ask_judges_nothing() -> None:
         assert actor.verdicts()["x@trade"]["verdict"] == "unknown"
         context.acting = True
         await actor.promoted()
+        age = actor.verdicts()["x@trade"]["age"]
+        assert isinstance(age, float)
+        assert age < 0.3, "silence counts from the promotion"
         await until(lambda: bool(context.published))
         assert reports(context) == [("verdict.x@trade", "fresh")]
         assert "stale" not in context.kinds()
@@ -135,7 +138,9 @@ async def test_a_verifier_verifies_once_it_is_promoted() -> None:
     context = FakeContext(clock=RealClock(), acting=False)
     context.scripted_children["/"] = [{"id": "md", "incarnation": 2}]
     context.answers["/md", "status"] = {"incarnation": 2, "connected": True}
-    actor = make(VerifyRecovery, {"targets": ["/md"], "interval": "5ms", "checks": ["connected"]}, context)
+    actor = make(
+        VerifyRecovery, {"targets": ["/md"], "interval": "5ms", "box": "20ms", "checks": ["connected"]}, context
+    )
     async with running(actor, context):
         await asyncio.sleep(0.05)
         assert (context.calls, actor.last()) == ([], {})

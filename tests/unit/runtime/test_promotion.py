@@ -128,7 +128,9 @@ async def test_what_has_arrived_is_read_when_its_publisher_is_gone(context: ZmqC
 
 
 async def test_busy_readers_survive_a_publisher_that_is_killed(tmp_path: Path) -> None:
-    """With ``RECONNECT_IVL`` at -1 ZeroMQ ends the reader's process here: ``Assertion failed: !_more``."""
+    """With ``RECONNECT_IVL`` at -1 ZeroMQ throws away what they have not read, or ends their process: it happens to
+    look at what befell the connection between two parts of a message (``Assertion failed: !_more``).
+    """
     for round_ in range(6):
         context: ZmqContext = zmq.Context()
         primary, where = Primary(f"ipc://{tmp_path}/{round_}"), Whereabouts()
