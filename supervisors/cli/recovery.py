@@ -195,7 +195,7 @@ def approve(
 ) -> None:
     """Let a held recovery go on.
 
-    Example: rayvisor recovery approve /ledger#3 --why "the venue confirmed our positions"
+    Example: rayvisor recovery approve /ledger#3:1 --why "the venue confirmed our positions"
     """
     _answer(id_, who or _user(), why, rung, data_dir, json_, approve=True)
 
@@ -210,7 +210,7 @@ def reject(
 ) -> None:
     """Leave the child of a held recovery down; `rayvisor child restart` brings it up later.
 
-    Example: rayvisor recovery reject /ledger#3 --why "positions do not match, desk is flat"
+    Example: rayvisor recovery reject /ledger#3:1 --why "positions do not match, desk is flat"
     """
     _answer(id_, who or _user(), why, "", data_dir, json_, approve=False)
 

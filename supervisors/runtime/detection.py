@@ -4,6 +4,7 @@ The first signal of a failure is recorded with its time; whatever the signal, th
 believed, and the machine hears of the end only once the death watch (or, on other nodes, Ray) confirms it.
 """
 
+import sqlite3
 import time
 from functools import partial
 from pathlib import Path
@@ -301,7 +302,11 @@ class Detection:
             return
         self.unwatch(peer)
         self._shell.by_host.pop(row.id, None)
-        self._shell.store.drop_host(row.id)
+        try:
+            self._shell.store.drop_host(row.id)
+        except sqlite3.Error as error:
+            # a disk without room must not keep a death from the machine; the next `up` finds the row and the dead pid
+            self._shell.log.error("{}: its host stays in the goal state: {}", row.path, error)
         bury_files(Path(self._shell.boot.plane_dir), row.id)
         remove_files(Path(self._shell.boot.shm_dir), row.id)
 

@@ -45,7 +45,8 @@ class Leases:
     def __init__(self, shell: "SupervisorShell") -> None:
         self._shell = shell
         self._store: LeaseStore | None = None
-        self._down = False
+        #: paths whose grant is waited for: told once each
+        self._waiting: set[str] = set()
         #: hosts whose end was seen for certain by this supervisor, on whatever node
         self.proved: set[str] = set()
 
@@ -125,9 +126,10 @@ class Leases:
     def _granted(self, peer: Peer, grant: Grant, granted: Callable[[], None]) -> None:
         peer.epoch = grant.token
         peer.leased_at = grant.asked_at
-        if self._down:
-            self._down = False
+        if peer.id in self._waiting:
+            self._waiting.discard(peer.id)
             self._shell.write(EventKind.LEASE, peer.id, peer.incarnation, data={"what": "acquired"})
+            self._shell.recovering.not_begun(peer)
         granted()
 
     def _later(
@@ -135,10 +137,12 @@ class Leases:
     ) -> None:
         shell = self._shell
         if peer.gone or shell.machine.ended:
+            self._waiting.discard(peer.id)
             granted()  # it looks whether the life is still wanted
             return
-        if not self._down:
-            self._down = True
+        shell.recovering.not_begun(peer)
+        if peer.id not in self._waiting:
+            self._waiting.add(peer.id)
             shell.write(EventKind.LEASE, peer.id, peer.incarnation, data={"what": "waiting", "why": why})
         shell.loop.call_later(wait, lambda: self.grant(peer, row, spec, granted))
 

@@ -232,6 +232,12 @@ class Recovering:
         hand = self._hands.get(peer.id)
         return hand if hand is not None and hand.peer is peer else None
 
+    def not_begun(self, peer: Peer) -> None:
+        """An attempt waits for its lease: its time counts from then. A silent store says nothing about the standby."""
+        hand = self.attempt_of(peer)
+        if hand is not None and not hand.abandoned and hand.case.attempting is not None:
+            self._step(peer.id, hand, AttemptBegun(hand.case.number))
+
     def given_up(self, child_id: str, incarnation: int) -> bool:
         """The machine wants a start to end; True when nothing runs of it: the next attempt waits."""
         hand = self._hands.get(child_id)

@@ -107,7 +107,7 @@ class SupervisorOptions(SpecModel):
     period: Period = 5
     """The window of ``intensity``, in whole seconds. Default 5s (SUP-3)."""
     budgets: tuple[BudgetSettings, ...] = (
-        BudgetSettings(kinds=(ExitKind.NODE_LOST, ExitKind.UNAVAILABLE), intensity=10, period=60),
+        BudgetSettings(kinds=(ExitKind.NODE_LOST, ExitKind.UNAVAILABLE, ExitKind.FENCED), intensity=10, period=60),
     )
     """Windows of their own for some kinds of exit (SUP-10). Default one: 10 restarts for a lost or unreachable node
     in 60 s, which is not the child's fault. ``[]``: ``intensity`` counts all."""

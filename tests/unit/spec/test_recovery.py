@@ -246,7 +246,7 @@ def test_what_is_written_survives() -> None:
 
 def test_lost_nodes_have_a_budget_of_their_own() -> None:
     compiled = compile_topology(Topology.model_validate({"tree": {"children": [{"id": "s", "children": []}]}}))
-    own = (Budget((ExitKind.NODE_LOST, ExitKind.UNAVAILABLE), 10, 60),)
+    own = (Budget((ExitKind.NODE_LOST, ExitKind.UNAVAILABLE, ExitKind.FENCED), 10, 60),)
     for part in compiled.supervisors.values():
         assert part.spec.flags.budgets == own
         SupervisorMachine(part.spec)

@@ -242,7 +242,8 @@ def test_no_damage_of_one_place_makes_a_token_come_again(tmp_path: Path, restart
     lives.acquire()
     file = tmp_path / file_name("/a")
     whole = file.read_bytes()
-    store = FileLeaseStore(tmp_path, clock=ManualClock(50.0), boot="b2" if restarted else disk.boot().hex())
+    boot = "b2" if restarted else disk.boot().hex()
+    store = FileLeaseStore(tmp_path, clock=ManualClock(50.0), disk=disk, boot=boot)
     for byte in range(len(whole)):
         hurt = bytearray(whole)
         hurt[byte] ^= 1 << (byte % 8)
