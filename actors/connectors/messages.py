@@ -5,7 +5,7 @@ topic               type         when
 =================== ============ =========================================
 ``trade.<symbol>``  ``Trade``    each trade
 ``quote.<symbol>``  ``Quote``    each change of the best bid or ask
-``book.<symbol>``   ``BookUpdate`` each delta, each (re)sync, each time the book stops being valid, twice after a promotion
+``book.<symbol>``   ``BookUpdate`` each delta, each (re)sync, each end of being valid, twice after a promotion
 =================== ============ =========================================
 
 ``<symbol>`` is in lower case. Prices and quantities are integers in units of 1e-8 (``units.SCALE``): exact.

@@ -1,5 +1,6 @@
 """A world around a real supervisor's shell, for the tests of recovery."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,18 @@ class Make:
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self._folder, self._patch = folder, patch
+        self.worlds: list[World] = []
 
     def __call__(self, children: dict[str, RecoverySpec | None], **options: object) -> World:
         world = World(self._folder, self._patch, children, **options)  # type: ignore[arg-type]
+        self.worlds.append(world)
         world.boot()
         return world
 
 
 @pytest.fixture
-def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    return Make(tmp_path, monkeypatch)
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    made = Make(tmp_path, monkeypatch)
+    yield made
+    for world in made.worlds:
+        world.close()

@@ -116,6 +116,7 @@ class World:
         self.answers: Answering = lambda step, path: True
         self.finished: list[Message] = []
         self.store = GoalStore(folder)
+        self._stores = [self.store]
         self.leases = FakeLeases(self)
         self.factory = FakeFactory(self)
         self.rules = Rules(self)
@@ -182,6 +183,7 @@ class World:
             report=lambda message: None,
             finish=self.finished.append,
         )
+        self._stores.append(shell.store)
         shell.executor.shutdown(wait=False)
         shell.trail.close()
         shell.clock = self.clock  # type: ignore[assignment]
@@ -213,6 +215,11 @@ class World:
 
         self._patch.setattr(shell.machine, "resume", resumed)
         return shell
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for store in self._stores:
+            store.close()
 
     # ------------------------------------------------------------ time
 

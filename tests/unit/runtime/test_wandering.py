@@ -18,9 +18,12 @@ _SEEDS = 12
 @pytest.mark.parametrize("seed", range(_SEEDS))
 def test_no_rule_is_ever_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Strategy, seed: int) -> None:
     wanderer = Wanderer(seed, tmp_path, monkeypatch, strategy)
-    wanderer.wander(60)
-    if seed % 3 == 0:
-        wanderer.shut_down()
-    else:
-        wanderer.settle()
-    wanderer.world.check()
+    try:
+        wanderer.wander(60)
+        if seed % 3 == 0:
+            wanderer.shut_down()
+        else:
+            wanderer.settle()
+        wanderer.world.check()
+    finally:
+        wanderer.world.close()
