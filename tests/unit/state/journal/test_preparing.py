@@ -541,7 +541,7 @@ def test_a_disk_that_fails_while_preparing(folder: Path, disk: FaultyDisk, call:
         prepare(folder, disk=disk, segment_bytes=8192)
     assert caught.value.code == 7002
     assert takeovers(folder) == []
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors  # other tests' may be closed meanwhile
     old.append(bodies(4, 1))
     old.abandon()
     disk.heal()
