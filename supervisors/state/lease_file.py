@@ -169,13 +169,7 @@ class FileLeaseStore:
             made = _Slot(token, 0, holder, ttl, now + _ns(ttl), self._boot, self._machine, self._clock.utc_ns())
             self._write(file, found.next_grant, made)
             before = newest.token if newest is not None else 0
-            if not (
-                promise is not None
-                and promise.kept
-                and promise.boot == self._boot
-                and promise.granted == before
-                and token <= promise.token
-            ):
+            if not (promise is not None and promise.kept and promise.granted == before and token <= promise.token):
                 self._disk.fdatasync(file)
             return Grant(path, holder, token, ttl, asked_at, current if current != holder else "")
 
