@@ -117,7 +117,9 @@ class Recovering:
         policy = shell.hosting.recovery_of(order.id)
         if policy is None:
             return False
-        self._prepare()
+        if not self._prepared:  # what the first recovery would otherwise have to import and open
+            self._prepared = True
+            shell.leases.prepare()
         if not order.restart:
             self._failed.pop(order.id, None)  # what it once failed of is over: somebody wants it started
         hand = self._hands.get(order.id)
@@ -188,8 +190,7 @@ class Recovering:
         if not hand.abandoned and isinstance(event, ChildExited | ChildStartFailed):
             rung = hand.case.attempting or Rung.COLD
             self.told.suspect(peer.id, event.reason)
-            why = str(event.reason)
-            self._step(peer.id, hand, AttemptFailed(rung, why, hand.case.number))
+            self._step(peer.id, hand, AttemptFailed(rung, str(event.reason), hand.case.number))
         hand.abandoned = False
         self._advance(peer.id, hand)
         return True
@@ -498,9 +499,3 @@ class Recovering:
             self._withdraw(child_id, hand, "its supervisor ends")
         self._stopped = True
         self.remains.stop()
-
-    def _prepare(self) -> None:
-        """What the first recovery would otherwise have to import and open."""
-        if not self._prepared:
-            self._prepared = True
-            self._shell.leases.prepare()

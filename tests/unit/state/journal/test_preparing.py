@@ -3,12 +3,13 @@
 import errno
 import os
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from supervisors.core.errors import Fenced, JournalCorrupt, JournalFailed
-from supervisors.state.journal import FindingKind, JournalReader, JournalWriter, prepare, retain
+from supervisors.state.journal import FindingKind, JournalReader, JournalWriter, control, prepare, retain
 from supervisors.testing.disk import FaultyDisk
 from tests.unit.state.journal.rig import bodies, numbers, opened, read, ready, segments, takeovers
 
@@ -85,6 +86,20 @@ def test_a_machine_that_does_not_tell_its_starts_apart_prepares_nothing(
     primary(folder, disk).abandon()
     monkeypatch.setattr(disk, "boot", lambda: bytes(16))
     assert prepare(folder, disk=disk) is None
+
+
+def test_what_is_prepared_is_a_state_that_never_says_that_it_is_all_there_is(folder: Path, disk: FaultyDisk) -> None:
+    """A disk that loses the promotion's write brings it back while the machine runs."""
+    primary(folder, disk)
+    prepared = ready(folder, disk)
+    (file,) = folder.glob("takeover-*.control")
+    state = control.decode(file.read_bytes(), file)
+    now = control.load(disk, folder)
+    assert now is not None
+    assert now.exact(disk.boot())
+    assert not state.exact(disk.boot())
+    assert (state.mark.sequence, state.begin, state.fence) == (3, now.begin, now.fence)
+    prepared.discard()
 
 
 def test_readers_and_the_primary_do_not_mind_what_is_prepared(folder: Path, disk: FaultyDisk) -> None:
@@ -258,29 +273,47 @@ def test_a_beginning_that_moved_since_it_was_prepared_does_not_come_back(
     assert numbers(folder, disk, begin - 1) == list(range(begin, 21))
 
 
-@pytest.mark.parametrize("seed", [None, *range(20)])
+@pytest.mark.parametrize("seed", [None, *range(12)])
 @pytest.mark.parametrize("how", ["retain", "begin_at"])
 def test_a_beginning_moves_only_in_a_control_file_whose_name_is_durable(
-    folder: Path, disk: FaultyDisk, how: str, seed: int | None
+    tmp_path: Path, how: str, seed: int | None
 ) -> None:
-    old = opened(folder, 1, disk, segment_bytes=300)
-    for number in range(1, 20):
-        old.append(bodies(number, 1))
-    old.abandon()
-    writer = opened(folder, 2, disk, quick=True, prepared=ready(folder, disk))
-    if how == "retain":
-        retain(folder, 12, 0.0, utc_ns=2 * 10**18, disk=disk)
-        last = 19
-    else:
-        writer.begin_at(100)
-        writer.append(bodies(101, 1))
-        last = 101
-    begin = JournalReader(folder, disk=disk).begin
-    writer.abandon()
-    disk.power_failure(None if seed is None else random.Random(seed))
-    assert JournalReader(folder, disk=disk).begin == begin
-    assert numbers(folder, disk, begin - 1)[-1] == last
-    assert opened(folder, 3, disk).durable == last
+    at, ended = 0, False
+    while not ended:
+        disk, folder = FaultyDisk(), tmp_path / str(at) / "journal"
+        old = opened(folder, 1, disk, segment_bytes=300)
+        for number in range(1, 20):
+            old.append(bodies(number, 1))
+        old.abandon()
+        writer = opened(folder, 2, disk, quick=True, prepared=ready(folder, disk))
+        stop = Stop(disk, at)
+        lasts = {19}
+        try:
+            if how == "retain":
+                retain(folder, 12, 0.0, utc_ns=2 * 10**18, disk=disk)
+            else:
+                lasts = {19, 99, 100, 101}
+                writer.begin_at(100)
+                lasts = {100, 101}
+                writer.append(bodies(101, 1))
+                lasts = {101}
+        except Cut:
+            assert stop.happened
+        ended = not stop.happened
+        disk.at = lambda call, path: None
+        writer.abandon()
+        disk.power_failure(None if seed is None else random.Random(seed))
+        with JournalReader(folder, disk=disk) as reader:
+            begin = reader.begin
+            found = [record.sequence for record in reader.read(begin - 1)]
+            assert reader.verify().ok
+        assert found == list(range(begin, begin + len(found)))
+        assert begin + len(found) - 1 in lasts
+        if ended:
+            assert begin > (100 if how == "begin_at" else 1)
+        assert opened(folder, 3, disk).durable in lasts
+        at += 1
+    assert at > 5
 
 
 def test_a_damaged_header_of_a_segment_without_its_name_is_damage(folder: Path, disk: FaultyDisk) -> None:
@@ -535,19 +568,24 @@ def test_a_standby_promoted_after_one_that_wrote_nothing_reads_no_segment(folder
 )
 def test_a_disk_that_fails_while_preparing(folder: Path, disk: FaultyDisk, call: str, code: int, after: int) -> None:
     old = primary(folder, disk)
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     disk.fail(call, code, after=after, match="" if call == "fsync_dir" else "takeover")
     with pytest.raises(JournalFailed, match=os.strerror(code)) as caught:
         prepare(folder, disk=disk, segment_bytes=8192)
     assert caught.value.code == 7002
     assert takeovers(folder) == []
-    assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors  # other tests' may be closed meanwhile
+    assert not [link for link in Path("/proc/self/fd").iterdir() if str(folder / "takeover") in _target(link)]
     old.append(bodies(4, 1))
     old.abandon()
     disk.heal()
     writer = opened(folder, 2, disk, quick=True, prepared=None)
     writer.append(bodies(5, 1))
     assert numbers(folder, disk) == [1, 2, 3, 4, 5]
+
+
+def _target(link: Path) -> str:
+    with suppress(OSError):  # of the listing itself
+        return str(link.readlink())
+    return ""
 
 
 def test_a_file_system_that_reserves_nothing(folder: Path, disk: FaultyDisk) -> None:
@@ -596,6 +634,8 @@ def test_a_first_append_that_fails_is_never_read(
     with pytest.raises(JournalFailed, match="refused"):
         writer.append([b"00000004 void", b"00000005 void"])
     disk.heal()
+    if cut:
+        assert takeovers(folder) == []
     assert writer.durable == 3
     assert numbers(folder, disk) == [1, 2, 3]
     again = seed is not None and seed % 2
@@ -614,7 +654,8 @@ def test_a_first_append_that_fails_is_never_read(
 # ---------------------------------------------------------------- what is left for later
 
 
-def test_a_quick_opening_cuts_and_removes_later(folder: Path, disk: FaultyDisk) -> None:
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_a_quick_opening_cuts_and_removes_later(folder: Path, disk: FaultyDisk, is_ready: bool) -> None:
     old = primary(folder, disk)
     old._control.mark = lambda *_, **__: _cut()  # type: ignore[method-assign]
     with pytest.raises(Cut):
@@ -622,7 +663,7 @@ def test_a_quick_opening_cuts_and_removes_later(folder: Path, disk: FaultyDisk) 
     old.abandon()
     (folder / f"{4:020d}-{1:020d}.seg.new").write_bytes(b"x")
     size = segments(folder)[0].stat().st_size
-    writer = opened(folder, 2, disk, quick=True, prepared=ready(folder, disk))
+    writer = opened(folder, 2, disk, quick=True, prepared=ready(folder, disk) if is_ready else None)
     assert segments(folder)[0].stat().st_size == size
     assert [one.kind for one in writer.settle()] == [FindingKind.UNFINISHED]
     assert segments(folder)[0].stat().st_size < size
@@ -649,6 +690,22 @@ def test_settling_leaves_what_a_newer_writer_and_what_its_own_one_is_making(fold
     assert left.exists()
     newer.append(bodies(4, 1))
     assert numbers(folder, disk) == [1, 2, 3, 4]
+
+
+def test_a_newer_writer_that_comes_while_settling_is_left_alone(folder: Path, disk: FaultyDisk) -> None:
+    primary(folder, disk).abandon()
+    writer = opened(folder, 2, disk, quick=True, prepared=ready(folder, disk))
+    left = folder / f"{9:020d}-{3:020d}.seg.new"
+
+    def come(call: str, path: Path) -> None:
+        if call == "fsync_dir":
+            disk.at = lambda call, path: None
+            opened(folder, 3, FaultyDisk())
+            left.write_bytes(b"")
+
+    disk.at = come
+    assert writer.settle() == []
+    assert left.exists()
 
 
 @pytest.mark.parametrize("call", ["fdatasync", "fsync_dir", "rename", "truncate", "unlink", "open"])
