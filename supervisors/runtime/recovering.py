@@ -271,8 +271,7 @@ class Recovering:
             self._again(child_id, hand, hand.case.attempting)
 
     def _withdraw(self, child_id: str, hand: Hand, why: str) -> None:
-        hand.order = hand.next = hand.hold = None
-        hand.dropped = ""
+        hand.order, hand.next, hand.hold, hand.dropped = None, None, None, ""
         if hand.progress is None:
             self._hands.pop(child_id, None)  # nothing ever happened
         elif not hand.case.closed:
