@@ -221,22 +221,21 @@ class Journals(RuleBasedStateMachine):
     def a_standby_is_killed(self, choice: random.Random) -> None:
         self._one_ready(choice).abandon()
 
-    @precondition(lambda self: self.prepared)
     @rule(choice=st.randoms(use_true_random=False))
     def a_standby_is_promoted(self, choice: random.Random) -> None:
         if self.writer is not None:
             self.stale.append(self.writer)
-        self.reopen(quick=True, prepared=self._one_ready(choice))
+        self.reopen(quick=True, prepared=self._one_or_another(choice))
 
-    @precondition(lambda self: self.prepared)
     @rule(
         choice=st.randoms(use_true_random=False),
-        after=st.integers(0, 25),
+        after=st.integers(0, 40),
+        settled=st.sampled_from([-100, 0, 5]),
         seed=st.none() | st.integers(0, 2**32),
         sizes=st.lists(st.integers(0, 400), min_size=1, max_size=3),
     )
     def a_standby_is_promoted_and_ends_at_any_call(
-        self, choice: random.Random, after: int, seed: int | None, sizes: list[int]
+        self, choice: random.Random, after: int, settled: int, seed: int | None, sizes: list[int]
     ) -> None:
         left = after
 
@@ -246,7 +245,7 @@ class Journals(RuleBasedStateMachine):
             if left < 0:
                 raise Cut
 
-        prepared = self._one_ready(choice)
+        prepared = self._one_or_another(choice)
         if self.writer is not None:
             self.writer.abandon()
         self.disk.at = cut
@@ -257,6 +256,7 @@ class Journals(RuleBasedStateMachine):
             bodies = self._bodies(sizes)
             self.writer.append(bodies)
             self._count(bodies)
+            left += settled
             self.writer.settle()
         except Cut:
             if bodies and self.acknowledged[-len(bodies) :] != bodies:
@@ -336,6 +336,9 @@ class Journals(RuleBasedStateMachine):
     def _one_ready(self, choice: random.Random) -> Prepared:
         return self.prepared.pop(choice.randrange(len(self.prepared)))
 
+    def _one_or_another(self, choice: random.Random) -> Prepared | None:
+        return self._one_ready(choice) if self.prepared else prepare(self.folder, disk=self.disk, segment_bytes=SEGMENT)
+
     def _part_of(self, extra: list[bytes]) -> bool:
         return self.lost_power and any(bodies[: len(extra)] == extra for bodies in self.in_flight)
 
@@ -369,5 +372,5 @@ class Journals(RuleBasedStateMachine):
 
 TestJournals = Journals.TestCase
 TestJournals.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
