@@ -17,7 +17,8 @@
     │   ├── Fenced
     │   ├── NotActing
     │   └── StoreUnavailable
-    └── RecoveryError        8xxx  a recovery could not be decided, carried out or answered
+    ├── RecoveryError        8xxx  a recovery could not be decided, carried out or answered
+    └── FaultError           9xxx  a fault could not be injected or undone, or a chaos run not carried out
 
 Codes are stable within 1000-9999; ``fix`` says what to do. All survive pickling (Ray pickles them).
 """
@@ -162,3 +163,9 @@ class RecoveryError(RayvisorError):
     """A recovery could not be decided, carried out or answered."""
 
     default_code = 8001
+
+
+class FaultError(RayvisorError):
+    """A fault could not be injected or undone, or a chaos run could not be carried out."""
+
+    default_code = 9001

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import zmq
 
+from supervisors.signals.fault_messages import Arm, AskFaults, Disarm, FaultsNow
 from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import (
     AskStatus,
@@ -19,7 +20,7 @@ from supervisors.signals.messages import (
     encode,
 )
 
-Answer = Resolved | Status | Ordered
+Answer = Resolved | Status | Ordered | FaultsNow
 #: gets the answer, or None when there was none in time
 Answered = Callable[[Answer | None], None]
 
@@ -53,6 +54,21 @@ class PlaneClient:
         """Give the supervisor at ``endpoint`` an order; its ``ref`` is replaced."""
         ref = self._expect(answered, timeout)
         self._send(endpoint, Order(ref, order.call, order.id, order.args, order.who))
+
+    def arm(self, endpoint: str, orders: bytes, timeout: float, answered: Answered) -> None:
+        """Arm faults (``faults.order.encode``) in the process at ``endpoint``; answered by ``FaultsNow``."""
+        ref = self._expect(answered, timeout)
+        self._send(endpoint, Arm(ref, orders))
+
+    def disarm(self, endpoint: str, fault_id: str, timeout: float, answered: Answered) -> None:
+        """End a fault in the process at ``endpoint``; an empty id means all."""
+        ref = self._expect(answered, timeout)
+        self._send(endpoint, Disarm(ref, fault_id))
+
+    def ask_faults(self, endpoint: str, timeout: float, answered: Answered) -> None:
+        """Ask the process at ``endpoint`` what is armed in it."""
+        ref = self._expect(answered, timeout)
+        self._send(endpoint, AskFaults(ref))
 
     def tell(self, endpoint: str, message: Message) -> None:
         """Send something that nobody answers."""
@@ -94,5 +110,5 @@ class PlaneClient:
         except MalformedFrame:
             self.malformed += 1
             return
-        if isinstance(message, Resolved | Status | Ordered):
+        if isinstance(message, Resolved | Status | Ordered | FaultsNow):
             self._settle(message.ref, message)

@@ -7,6 +7,7 @@ with ``MalformedFrame``; receivers count it and go on.
 import msgspec
 
 from supervisors.core.reasons import ExitReason
+from supervisors.signals.fault_messages import Arm, AskFaults, Disarm, FaultFired, FaultsNow
 
 VERSION = 1
 _PREFIX = bytes([VERSION])
@@ -296,6 +297,8 @@ class Assign(msgspec.Struct, tag="S", array_like=True, frozen=True):
     multiplier: float = 1.0
     leased_at: float = 0.0
     holder: str = ""
+    #: faults that outlast lives of this path: a msgpack list of ``faults.order.ArmedState``
+    faults: bytes = b""
 
 
 class Stop(msgspec.Struct, tag="T", array_like=True, frozen=True):
@@ -464,6 +467,11 @@ Message = (
     | Status
     | Order
     | Ordered
+    | Arm
+    | Disarm
+    | AskFaults
+    | FaultsNow
+    | FaultFired
 )
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -135,6 +135,28 @@ class TrailSpec(msgspec.Struct, frozen=True):
     keep: int = 10
 
 
+class DeclaredFault(msgspec.Struct, frozen=True):
+    """A fault that the topology itself asks for (staging). ``after``: seconds from when the system is up."""
+
+    fault: str
+    path: str
+    params: dict[str, str | int | float | bool] = {}
+    after: float = 0.0
+    seconds: float | None = None
+    probability: float | None = None
+    first: int = 0
+    seed: int = 0
+
+
+class FaultsSpec(msgspec.Struct, frozen=True):
+    """Whether faults may be injected, how many targets at once, how long at most, and which from the beginning."""
+
+    enabled: bool = False
+    max_targets: int = 3
+    longest: float = 600.0
+    inject: tuple[DeclaredFault, ...] = ()
+
+
 class SystemSpec(msgspec.Struct, frozen=True):
     """What all processes of one system share."""
 
@@ -146,6 +168,9 @@ class SystemSpec(msgspec.Struct, frozen=True):
     trail: TrailSpec = TrailSpec()
     #: where leases are kept: ``file`` (in the data directory) or a ``postgresql://`` address
     state: str = "file"
+    #: development, staging or production
+    environment: str = "development"
+    faults: FaultsSpec = FaultsSpec()
 
 
 class CompiledTopology(msgspec.Struct, frozen=True):

@@ -80,7 +80,10 @@ class EventKind(StrEnum):
     SPARE_CLAIMED = "spare_claimed"
     ORPHAN_ENDED = "orphan_ended"
     NODE_LOST = "node_lost"
-    FAULT_INJECTED = "fault_injected"  #: a person or an experiment broke it on purpose
+    FAULT_INJECTED = "fault_injected"  #: data: fault, id, params (JSON), seconds, run, pid; written just before it acts
+    FAULT_FIRED = "fault_fired"  #: an armed fault had its first effect; data: id, fault
+    FAULT_REVERTED = "fault_reverted"  #: data: id, fault, ok, ms, by (injector | watchdog | host | person), why
+    CHAOS_RUN = "chaos_run"  #: data: run, what (started | aborted | ended), outcome, why
     TRAIL_GAP = "trail_gap"  #: data: dropped (events a writer could not keep), error
 
 
