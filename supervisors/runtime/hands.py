@@ -11,12 +11,17 @@ from supervisors.recovery.messages import Attempt, Hold
 from supervisors.recovery.progress import Progress
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import GoalStore
-from supervisors.tree.messages import StartChild
+from supervisors.tree.messages import NoteKind, StartChild
 
 if TYPE_CHECKING:
     from loguru import Logger
 
 _CASE = "recovery:"
+_HELD = "held:"
+#: notes that say that a start waits no more
+ANSWERED = frozenset(
+    NoteKind(f"child_{end}") for end in ("ready", "stopped", "exited", "start_failed", "ignored", "held")
+)
 
 
 @dataclass(slots=True)
@@ -69,3 +74,17 @@ def kept_case(store: GoalStore, path: TreePath, log: "Logger") -> CaseRecord | N
 def forget_case(store: GoalStore, path: TreePath) -> None:
     """The child at ``path`` is gone for good."""
     store.forget(_CASE + path)
+
+
+def leave_hold(store: GoalStore, path: TreePath) -> None:
+    """Its supervisor ends while it waits for a person: the next one of this run lets it wait on (fail safe, REC-2)."""
+    store.put(**{_HELD + path: store.get("started_utc")})
+
+
+def take_hold(store: GoalStore, path: TreePath) -> bool:
+    """True, once, when a supervisor of this run ended while the child at ``path`` waited for a person."""
+    run = store.get(_HELD + path)
+    if not run:
+        return False
+    store.forget(_HELD + path)
+    return run == store.get("started_utc")

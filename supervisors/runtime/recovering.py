@@ -46,7 +46,7 @@ from supervisors.recovery.messages import Event as CaseEvent
 from supervisors.recovery.policy import RecoverySpec, Rung
 from supervisors.runtime import reporting, validating
 from supervisors.runtime.evidence import ShellEvidence, Told, forget_failure, tell_failure
-from supervisors.runtime.hands import Hand, forget_case, keep_case, kept_case
+from supervisors.runtime.hands import ANSWERED, Hand, forget_case, keep_case, kept_case, leave_hold, take_hold
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.remains import Remains
 from supervisors.signals.messages import Resize as ResizeOrder
@@ -68,11 +68,6 @@ from supervisors.tree.messages import (
 
 if TYPE_CHECKING:
     from supervisors.runtime.supervisor import SupervisorShell
-
-#: notes that say that a start waits no more
-_ANSWERED = frozenset(
-    NoteKind(f"child_{end}") for end in ("ready", "stopped", "exited", "start_failed", "ignored", "held")
-)
 
 
 class Recovering:
@@ -122,6 +117,8 @@ class Recovering:
             shell.leases.prepare()
         if not order.restart:
             self._failed.pop(order.id, None)  # what it once failed of is over: somebody wants it started
+        if order.id not in self._hands and take_hold(shell.store, shell.child_path(order.id)):
+            self.adopt(order.id, running=False)
         hand = self._hands.get(order.id)
         if hand is None or (hand.case.closed and not (hand.dropped and order.restart)):
             hand = self._hands[order.id] = self._new_hand(order.id, policy, hand)
@@ -199,7 +196,7 @@ class Recovering:
         """The machine wrote a line: what of it matters here."""
         child_id, now = note.id, self._shell.loop.now()
         hand = self._hands.get(child_id)
-        if hand is not None and hand.order is not None and note.kind in _ANSWERED:
+        if hand is not None and hand.order is not None and note.kind in ANSWERED:
             if note.incarnation == hand.order.incarnation:
                 hand.order = None
             if hand.peer is not None and hand.peer.gone:
@@ -493,8 +490,11 @@ class Recovering:
         return [child_id for child_id, hand in self._hands.items() if hand.case.hold_id]
 
     def stop(self) -> None:
-        """The supervisor ends: nobody is to go on with its cases."""
+        """The supervisor ends: nobody is to go on with its cases, but what waits for a person goes on waiting."""
         for child_id, hand in list(self._hands.items()):
-            self._withdraw(child_id, hand, "its supervisor ends")
+            if hand.case.hold_id:
+                leave_hold(self._shell.store, self._shell.child_path(child_id))
+            else:
+                self._withdraw(child_id, hand, "its supervisor ends")
         self._stopped = True
         self.remains.stop()

@@ -149,7 +149,44 @@ def test_shutdown(make: Make, phase: Phase) -> None:
     world.check()
     record = kept_case(world.store, world.shell.child_path("a"), world.shell.log)
     assert record is not None
-    assert record.closed is Outcome.WITHDRAWN
+    # what waits for a person is not given up with its supervisor
+    assert record.closed is (None if record.hold is not None else Outcome.WITHDRAWN)
+    assert (record.hold is not None) == (phase.name == "is held")
+
+
+def test_what_is_held_waits_on_under_the_next_supervisor_of_the_same_run(make: Make) -> None:
+    """Before: a supervisor that gave up was restarted, and started the held child without anybody's approval."""
+    world = make({"a": _HELD, "b": policy()})
+    world.store.put(started_utc="17")
+    world.acting("a").die()
+    world.until(lambda: world.state("a") == "held")
+    hold = world.hand("a").case.hold_id
+    for fresh in (1, 2):  # also when it ends again before it was answered
+        world.shell.step(ShutdownOrdered(SHUTDOWN))
+        world.run(5.0)
+        world.rules.open.clear()
+        world.shell = world._shell()
+        world.boot()
+        assert (world.state("a"), world.state("b"), fresh) == ("held", "running", fresh)
+    assert world.hand("a").case.hold_id == hold
+    world.shell.recovering.answer(hold, "ada", "looked at", "", approve=True)
+    world.until(lambda: world.state("a") == "running")
+    world.check()
+
+
+def test_what_was_held_in_an_earlier_run_is_started(make: Make) -> None:
+    world = make({"a": _HELD})
+    world.store.put(started_utc="17")
+    world.acting("a").die()
+    world.until(lambda: world.state("a") == "held")
+    world.shell.step(ShutdownOrdered(SHUTDOWN))
+    world.run(5.0)
+    world.store.put(started_utc="18")
+    world.rules.open.clear()
+    world.shell = world._shell()
+    world.boot()
+    assert world.state("a") == "running"
+    world.check()
 
 
 def test_a_standby_that_is_to_stop_before_its_lease_is_granted_never_acts(make: Make) -> None:
