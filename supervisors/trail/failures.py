@@ -92,6 +92,10 @@ _JOINS = frozenset(
     }
 )
 _HEALS = frozenset({EventKind.RECOVERED, EventKind.CHILD_READY})
+#: Kinds that tell of faults on purpose. Not every fault makes a failure, so with an id they begin none.
+_FAULTS = frozenset({EventKind.FAULT_INJECTED, EventKind.FAULT_FIRED, EventKind.FAULT_REVERTED})
+#: faults that are remembered for the failure they may become
+_MAX_FAULTS = 1000
 
 
 class FailureFold:
@@ -100,6 +104,8 @@ class FailureFold:
     def __init__(self, keep: int = 100) -> None:
         self._keep = keep
         self._failures: OrderedDict[str, FailureTrail] = OrderedDict()
+        #: by life: faults that were injected there and are not over, oldest first
+        self._faults: OrderedDict[str, list[TrailEvent]] = OrderedDict()
 
     @property
     def failures(self) -> list[FailureTrail]:
@@ -113,11 +119,29 @@ class FailureFold:
 
     def add(self, event: TrailEvent) -> FailureTrail | None:
         """Fold one event; the failure it belongs to, if any."""
+        if event.kind in _FAULTS and "id" in event.data:
+            return self._fault(event)
         found = self._find(event)
         if event.kind in _HEALS:
             for other in self._failures.values():
                 if other is not found and _is_earlier_life(other, event):
                     _heal(other, event)
+        if found is not None:
+            _apply(found, event)
+        return found
+
+    def _fault(self, event: TrailEvent) -> FailureTrail | None:
+        """A fault counts for the failure it leads to; what is injected into one that is under way is a step of it."""
+        key = event.failure or failure_id(event.path, event.incarnation)
+        if event.kind == EventKind.FAULT_INJECTED:
+            self._faults.setdefault(key, []).append(event)
+            while len(self._faults) > _MAX_FAULTS:
+                self._faults.popitem(last=False)
+        elif event.kind == EventKind.FAULT_REVERTED and key in self._faults:
+            self._faults[key] = [one for one in self._faults[key] if one.data.get("id") != event.data.get("id")]
+            if not self._faults[key]:
+                del self._faults[key]
+        found = self._failures.get(key)
         if found is not None:
             _apply(found, event)
         return found
@@ -133,8 +157,12 @@ class FailureFold:
             path, _, life = key.rpartition("#")
             if not path or not life.isdecimal():
                 path, life = event.path, str(event.incarnation)
-            found = FailureTrail(key, path, int(life), event.t, event.utc)
+            faults = self._faults.pop(key, [])[-1:]  # the newest is the likeliest cause
+            begin = faults[0] if faults else event
+            found = FailureTrail(key, path, int(life), begin.t, begin.utc)
             self._failures[key] = found
+            for fault in faults:
+                _apply(found, fault)
             while len(self._failures) > self._keep:
                 self._failures.popitem(last=False)
         return found

@@ -1,7 +1,8 @@
 import msgspec
+import pytest
 
 from supervisors.core.reasons import NORMAL, ExitKind, ExitReason, crash
-from supervisors.trail.events import EventKind
+from supervisors.trail.events import EventKind, TrailEvent
 from supervisors.trail.failures import FailureFold, FailureTrail, Outcome, render, to_json
 from supervisors.trail.taxonomy import FailureType, Severity, classify
 from tests.unit.trail.support import event
@@ -111,3 +112,31 @@ def test_taxonomy() -> None:
     for kind in ExitKind:
         intended = kind in (ExitKind.NORMAL, ExitKind.SHUTDOWN)
         assert (classify(event("child_exited", reason=ExitReason(kind))) is None) == intended
+
+
+def _fault(kind: EventKind, t: float, fault: str, life: int = 1) -> TrailEvent:
+    return TrailEvent(t, 0, kind, "/md", life, failure=f"/md#{life}", data={"fault": fault, "id": f"f-{fault}"})
+
+
+def test_a_fault_that_breaks_nothing_is_no_failure_and_does_not_date_the_next_one() -> None:
+    """Before: a delay of messages stayed open for ever, and a kill later on was timed from it."""
+    fold = FailureFold()
+    fold.add(_fault(EventKind.FAULT_INJECTED, 1.0, "delay"))
+    fold.add(_fault(EventKind.FAULT_FIRED, 1.1, "delay"))
+    fold.add(_fault(EventKind.FAULT_REVERTED, 2.0, "delay"))
+    assert fold.failures == []
+    fold.add(_fault(EventKind.FAULT_INJECTED, 20.0, "kill"))
+    fold.add(TrailEvent(20.002, 0, EventKind.FIRST_SIGNAL, "/md", 1, failure="/md#1", data={"signal": "futex"}))
+    fold.add(_fault(EventKind.FAULT_REVERTED, 20.05, "kill"))
+    [failure] = fold.failures
+    assert failure.detect_ms == 2.0
+    assert failure.injected == "fault=kill id=f-kill"
+    assert [step.kind for step in failure.steps] == ["fault_injected", "first_signal", "fault_reverted"]
+
+
+def test_of_two_faults_that_last_the_newer_one_dates_the_failure() -> None:
+    fold = FailureFold()
+    fold.add(_fault(EventKind.FAULT_INJECTED, 1.0, "delay"))
+    fold.add(_fault(EventKind.FAULT_INJECTED, 5.0, "stop"))
+    fold.add(TrailEvent(5.3, 0, EventKind.FIRST_SIGNAL, "/md", 1, failure="/md#1", data={"signal": "missed_beats"}))
+    assert fold.failures[0].detect_ms == pytest.approx(300.0)
