@@ -1,23 +1,23 @@
-"""The standby's side of replication: restore, join the primary, apply what it sends, take its place.
+"""The standby's side of replication, carried out: restore, follow the primary, apply what it sends, take its place.
 
-The plane's thread receives, confirms and finds gaps; the actor's loop decodes and applies, in slices. What was received
-is confirmed at once, before it is applied: it is in this process's memory and will be applied before a promotion ends.
-
-Two histories are never mixed: on joining, the primary's first record is the last one we have, and its epoch must be the
-same. A standby that has what its primary never had goes back to the state its object was born with and begins anew.
+What is decided is in ``supervisors.state.replicating``. The plane's thread receives, decodes and confirms; the actor's
+loop applies, in slices. What was received is confirmed at once, before it is applied: it is in this process's memory
+and will be applied before a promotion ends.
 """
 
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import google_crc32c
 import msgspec
 import zmq
 
-from supervisors.core.errors import JournalCorrupt, RecoveryError
+from supervisors.core.errors import Fenced, JournalCorrupt, RecoveryError, StateError
 from supervisors.runtime.journaling import ActorJournal
 from supervisors.runtime.readiness import Readiness
 from supervisors.runtime.restoring import SLICE, Restored
@@ -33,17 +33,15 @@ from supervisors.signals.messages import (
     encode,
 )
 from supervisors.state.checkpoints import Checkpoint
-from supervisors.state.journal import JournalReader, Record, control, decode_frames
+from supervisors.state.journal import JournalReader, JournalWriter, Record, Removed, control, decode_frames
+from supervisors.state.replicating import promotion as m
+from supervisors.state.replicating import standby as s
 
 #: seconds between looks whether the connection is made
 _CONNECTING = 0.02
-#: beats without an answer after which we ask again
-_ASK_AGAIN = 2
-#: beats without a word from a primary whose stream we are in, after which we join again
-_SILENT = 5
-#: seconds without progress after which a transfer is begun anew
-_STUCK = 5.0
 _CRC_BYTES = 4
+#: bytes read to see whose one record is: more than a record's header
+_LOOK = 4096
 _READABLE = int(zmq.POLLIN)
 
 
@@ -59,14 +57,16 @@ class Promotion:
 class _Batch(NamedTuple):
     """Records that wait to be applied. ``since``: when they were sent (or came, from another machine)."""
 
-    records: list[Record]
+    records: Sequence[Record]
     since: float
+    number: int
 
 
 class _Snapshot(NamedTuple):
     """A state that replaces ours; ``checkpoint`` None: the one the object was born with."""
 
     checkpoint: Checkpoint | None
+    number: int
 
 
 class Follower:
@@ -84,7 +84,6 @@ class Follower:
         self._plane = journal.plane
         self._host = host
         self._interval = beat_interval
-        self._timeout = journal.spec.journal.standby_timeout
         self._readiness = Readiness(
             journal.journal_folder,
             journal.disk,
@@ -93,29 +92,13 @@ class Follower:
         )
         #: the state the object was made with
         self._born = self._replica.state()
+        #: of the plane's thread until it is halted, then of the loop
+        self._side: s.StandbySide[Record, bytes, Checkpoint] = s.StandbySide(
+            beat_interval, journal.spec.journal.standby_timeout
+        )
         # the plane's thread
-        self._feed: Feed | None = None
-        self._same_machine = True
         self._socket: zmq.Socket[bytes] | None = None
-        self._received = 0  #: last sequence in memory
-        self._epoch = 0  #: of that record; 0: unknown
-        self._head = 0  #: the primary's
-        self._source = 0  #: epoch of the primary last heard
-        self._heard = 0.0
-        self._asked = 0.0
-        self._asking = False
-        self._progress = 0.0
-        self._in_stream = False
-        self._live = False
-        self._synced = False
-        self._diverged = False
-        self._confirming = False
         self._ticking = False
-        self._halted = False
-        self._parts: list[bytes] = []
-        self._parts_bytes = 0
-        self._told = "starting"
-        self._why = ""
         # handed from there to the loop
         self._inbox: deque[_Batch | _Snapshot] = deque()
         self._waking = False
@@ -123,7 +106,18 @@ class Follower:
         self._events: list[object] = []
         self._at = 0
         self._batch: _Batch | None = None
+        self._done = 0  #: number of the last one applied
         self._failed: BaseException | None = None
+
+    @property
+    def received(self) -> int:
+        """Last sequence in memory."""
+        return self._side.received
+
+    @property
+    def lag(self) -> float:
+        """Seconds the state is behind what was received: the age of the oldest event not yet applied."""
+        return self._side.lag(self._journal.clock.monotonic())
 
     # ------------------------------------------------------------ the actor's loop
 
@@ -134,8 +128,20 @@ class Follower:
             StateError, RecoveryError: as ``ActorJournal.restore``.
         """
         restored = await self._journal.restore("")
-        self._received, self._epoch = self._replica.sequence, self._replica.epoch
+        replica, epoch = self._replica, self._replica.epoch
+        if epoch == 0 and replica.sequence > 0:  # from a checkpoint: whose its last event was is in the journal
+            look = partial(self._epoch_here, replica.sequence)
+            epoch = await self._journal.loop.run_in_executor(self._journal.helper, look)
+        self._step(s.Restored(replica.sequence, epoch))
         return restored
+
+    def _epoch_here(self, sequence: int) -> int:
+        """Epoch of that record of this machine's journal; 0: it cannot be said."""
+        try:
+            with JournalReader(self._journal.journal_folder, disk=self._journal.disk) as reader:
+                return _epoch_of(reader, sequence)
+        except StateError:
+            return 0
 
     def _wake(self) -> None:
         """From the plane's thread: there is something to apply."""
@@ -179,6 +185,7 @@ class Follower:
                 found = self._inbox.popleft()
                 if isinstance(found, _Snapshot):
                     self._load(found.checkpoint)
+                    self._done = found.number
                     continue
                 bodies = [record.body for record in found.records]
                 self._events = self._replica.codec.decode_events(bodies, found.records[0].sequence)
@@ -187,6 +194,7 @@ class Follower:
             if self._at < len(self._events):
                 return True
             self._replica.epoch = self._batch.records[-1].epoch
+            self._done = self._batch.number
             self._batch, self._events = None, []
             if time.perf_counter() >= until:
                 return bool(self._inbox)
@@ -200,8 +208,10 @@ class Follower:
 
     def _fail(self, error: BaseException) -> None:
         self._failed = error
-        self._plane.call_soon(self._see_state)
+        self._plane.call_soon(partial(self._step, s.Failed(str(error))))
         self._journal.fatal(error)
+
+    # ------------------------------------------------------------ promotion, in the actor's loop
 
     async def promote(self, epoch: int, incarnation: int) -> Promotion:
         """The primary is dead for certain: apply all, become the writer.
@@ -213,18 +223,47 @@ class Follower:
             JournalCorrupt, JournalFailed, Fenced, CheckpointError, RecoveryError: this standby cannot take its place.
         """
         began = time.perf_counter()
-        if not self._halted:
+        if not self._side.halted:
             await self._halt_from_loop()
-        if self._failed is not None:
-            raise RecoveryError(f"the standby had failed: {self._failed}", code=8022) from self._failed
-        behind = max(0, self._received - self._replica.sequence)
-        while self._work(SLICE):  # noqa: ASYNC110 - not waiting: letting others run
-            await asyncio.sleep(0)
-        if not self._shares_disk():
-            self._set_aside()
-        writer = self._journal.open_quickly(epoch, self._readiness.take())
-        behind += await self._journal.take_over(writer, epoch, incarnation)
-        return Promotion(self._replica.sequence, behind, time.perf_counter() - began)
+        self._step(s.Progressed(self._done, self._replica.sequence))
+        steps = m.PromotionSteps(self._side, epoch, "" if self._failed is None else str(self._failed))
+        writer: JournalWriter | None = None
+        todo = deque(steps.begin())
+        while todo:
+            answer: m.Event | None = None
+            match todo.popleft():
+                case m.ApplyAll():
+                    while self._work(SLICE):  # noqa: ASYNC110 - not waiting: letting others run
+                        await asyncio.sleep(0)
+                    answer = m.Drained(self._replica.sequence, self._side.epoch)
+                case m.LookAtDisk():
+                    state = control.load(self._journal.disk, self._journal.journal_folder)
+                    answer = m.DiskSeen(state.fence.epoch if state is not None else 0)
+                case m.LookAtRecord(sequence):
+                    answer = self._look_at_record(sequence)
+                case m.SetAside():
+                    self._set_aside()
+                case m.RestoreFromDisk():
+                    self._load(None)
+                    await self._journal.restore("")
+                    answer = s.Restored(self._replica.sequence, self._replica.epoch)
+                case m.OpenJournal():
+                    writer = self._journal.open_quickly(epoch, self._readiness.take())
+                    answer = m.Opened(writer.durable)
+                case m.Refuse(why, fenced):
+                    raise self._refused(why, fenced) from self._failed
+                case m.Act() if writer is not None:
+                    # replays, or begins the journal behind a checkpoint, as was decided
+                    await self._journal.take_over(writer, epoch, incarnation)
+            if answer is not None:
+                todo.extend(steps.step(answer))
+        return Promotion(self._replica.sequence, steps.behind, time.perf_counter() - began)
+
+    def _refused(self, why: str, fenced: bool) -> StateError | RecoveryError:
+        path = self._journal.path
+        if fenced:
+            return Fenced(f"{path}: {why}", fix="this life must end; the newer one goes on")
+        return RecoveryError(why, code=8022)
 
     async def _halt_from_loop(self) -> None:
         loop = asyncio.get_running_loop()
@@ -237,19 +276,14 @@ class Follower:
         self._plane.call_soon(halt)
         await done
 
-    def _shares_disk(self) -> bool:
-        """Whether the journal here is the one our primary wrote: its fence is at least as new."""
-        if self._source == 0:
-            return True  # all we have is from here
-        state = control.load(self._journal.disk, self._journal.journal_folder)
-        return state is not None and state.fence.epoch >= self._source
+    def _look_at_record(self, sequence: int) -> m.RecordSeen:
+        with JournalReader(self._journal.journal_folder, disk=self._journal.disk) as reader:
+            last = reader.head
+            return m.RecordSeen(last, _epoch_of(reader, sequence) if 0 < sequence <= last else 0)
 
     def _set_aside(self) -> None:
-        """Put away what an earlier life left on this machine, if it is not the beginning of what we have."""
+        """Put away what an earlier life left on this machine."""
         journal = self._journal
-        with JournalReader(journal.journal_folder, disk=journal.disk) as reader:
-            if not self._diverged and reader.head <= self._replica.sequence:
-                return
         mark = f".aside-{journal.clock.utc_ns()}"
         for folder in (journal.journal_folder, journal.checkpoint_folder):
             if folder.is_dir():
@@ -257,61 +291,107 @@ class Follower:
         journal.forget_files()
         journal.note("journal", what="set_aside", file=f"{journal.journal_folder}{mark}")
 
-    # ------------------------------------------------------------ the plane's thread: who the primary is
+    # ------------------------------------------------------------ the plane's thread
 
     def feed(self, message: Feed) -> None:
         """This is your primary now; again after each change."""
-        known = self._feed
-        if self._halted or (known and (known.endpoint, known.epoch) == (message.endpoint, message.epoch)):
-            return
-        self._feed = message
-        self._same_machine = not message.endpoint.startswith("tcp://") or "//127." in message.endpoint
-        self._disconnect()
-        socket = self._socket = self._plane.dealer()
-        socket.setsockopt(zmq.IDENTITY, f"{self._host}~{message.epoch}".encode())
-        socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a primary that is not there: we ask again
-        socket.connect(message.endpoint)
-        self._plane.on_readable(socket, self._arrived)
-        self._synced = False
-        self._join("")
-        if not self._ticking:
+        same_machine = not message.endpoint.startswith("tcp://") or "//127." in message.endpoint
+        self._step(s.Fed(message.epoch, message.endpoint, same_machine))
+        if not self._ticking and not self._side.halted:
             self._ticking = True
             self._turn()
 
     def halt(self) -> None:
         """On ``Promote``: take what has arrived, receive no more. ``promote`` does it when it was not done."""
-        if self._halted:
+        if self._side.halted:
             return
         socket = self._socket
         while socket is not None and socket is self._socket and int(socket.get(zmq.EVENTS)) & _READABLE:
             self._plane.drain(socket)
-        self._halted = True
-        self._disconnect()
+        self._step(s.Halt())
 
     def close(self) -> None:
         """Stop following."""
-        self._halted = True
-        self._disconnect()
+        self._step(s.Halt())
         self._readiness.close()
 
-    def _join(self, why: str) -> None:
-        """Ask for what follows ``_received``; what is under way to us is out of the stream."""
-        self._in_stream = self._live = False
-        self._why = why
-        self._parts, self._parts_bytes = [], 0
-        self._asked = self._progress = self._journal.clock.monotonic()
-        if not self._asking:
-            self._ask()
-        self._see_state()
-
-    def _ask(self) -> None:
-        """Send the question; again soon while there is no connection, which takes some milliseconds to make."""
-        if self._halted or self._in_stream:
-            self._asking = False
+    def _turn(self) -> None:
+        """Each beat."""
+        if self._side.halted:
+            self._ticking = False
             return
-        self._asking = not self._send(Join(self._journal.path, self._host, self._received))
-        if self._asking:
-            self._plane.call_later(_CONNECTING, self._ask)
+        self._step(s.Ticked())
+        self._plane.call_later(self._interval, self._turn)
+
+    def _was_applied(self) -> None:
+        if not self._side.halted:
+            self._step(s.Progressed(self._done, self._replica.sequence))
+
+    def _arrived(self, frames: list[bytes]) -> None:
+        if len(frames) != 1:
+            return
+        try:
+            message = decode(frames[0])
+        except MalformedFrame:
+            return  # a gap then, which is found
+        if isinstance(message, Records):
+            self._got_records(message)
+        elif isinstance(message, SnapshotPart):
+            body = message.body
+            self._step(s.PartCame(message.epoch, message.sequence, message.offset, len(body), message.total, body))
+
+    def _got_records(self, message: Records) -> None:
+        records: Sequence[Record] = ()
+        if message.body and self._side.wants(message.epoch, message.first):
+            try:
+                records = decode_frames(message.body)
+            except JournalCorrupt as error:
+                self._step(s.Damaged(error.message))
+                return
+        self._step(
+            s.RecordsCame(message.epoch, message.first, message.last, message.head, message.live, message.sent, records)
+        )
+
+    # ------------------------------------------------------------ what was decided
+
+    def _step(self, event: s.Event[Record, bytes, Checkpoint]) -> None:
+        for effect in self._side.step(event, self._journal.clock.monotonic()):
+            match effect:
+                case s.Apply(number, records, since):
+                    self._inbox.append(_Batch(records, since, number))
+                    self._wake()
+                case s.ConfirmSoon():
+                    self._plane.call_soon(partial(self._step, s.ConfirmDue()))
+                case s.SendConfirm(_, received, applied):
+                    self._send(Applied(self._journal.path, self._host, received, applied))
+                case s.Report(state, applied, head, lag, why):
+                    path = self._journal.path
+                    self._journal.report(StandbyState(path, self._host, state, applied, head, lag, why))
+                case s.Prepare(epoch):
+                    self._readiness.look(self._journal.clock.monotonic(), epoch)
+                case s.SendJoin(_, applied):
+                    if not self._send(Join(self._journal.path, self._host, applied)):
+                        self._step(s.Unsent())
+                        self._plane.call_later(_CONNECTING, partial(self._step, s.Connected()))
+                case s.Load(number, _, checkpoint):
+                    self._inbox.append(_Snapshot(checkpoint, number))
+                    self._wake()
+                case s.Unpack(sequence, pieces):
+                    self._step(s.Unpacked(sequence, _unpack(pieces)))
+                case s.Note(state, why):
+                    self._journal.note("standby", state=state, host=self._host, why=why)
+                case s.Connect(epoch, endpoint):
+                    self._connect(epoch, endpoint)
+                case s.Disconnect():
+                    self._disconnect()
+
+    def _connect(self, epoch: int, endpoint: str) -> None:
+        self._disconnect()
+        socket = self._socket = self._plane.dealer()
+        socket.setsockopt(zmq.IDENTITY, f"{self._host}~{epoch}".encode())
+        socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits for a primary that is not there: we ask again
+        socket.connect(endpoint)
+        self._plane.on_readable(socket, self._arrived)
 
     def _send(self, message: Join | Applied) -> bool:
         if self._socket is None:
@@ -327,164 +407,20 @@ class Follower:
             self._plane.close_socket(self._socket)
             self._socket = None
 
-    # ------------------------------------------------------------ the plane's thread: what it sends
 
-    def _arrived(self, frames: list[bytes]) -> None:
-        feed = self._feed
-        if self._halted or feed is None or len(frames) != 1:
-            return
-        try:
-            message = decode(frames[0])
-        except MalformedFrame:
-            return  # a gap then, which is found
-        if not isinstance(message, Records | SnapshotPart) or message.epoch != feed.epoch:
-            return
-        self._source = message.epoch
-        self._heard = self._journal.clock.monotonic()
-        if isinstance(message, SnapshotPart):
-            self._got_part(message)
-        else:
-            self._got_records(message)
+def _epoch_of(reader: JournalReader, sequence: int) -> int:
+    """Epoch of that record; 0: it is not kept."""
+    try:
+        _, _, data = reader.frames(sequence - 1, _LOOK)
+    except Removed:
+        return 0
+    return decode_frames(data)[0].epoch if data else 0
 
-    def _got_records(self, message: Records) -> None:
-        if message.head < self._received:
-            self._begin_anew(f"event {self._received} was received, the primary has {message.head}")
-            return
-        self._head = message.head
-        if message.first > self._received + 1:
-            if self._in_stream:
-                self._synced = False
-                self._join(f"events {self._received + 1} to {message.first - 1} were lost on the way")
-            return  # out of the stream: what comes before our question was answered; see _turn for an answer lost
-        if message.body:
-            if not self._take(message):
-                return
-        elif not self._in_stream and not message.live:
-            return  # it lives; what we asked for is still to come
-        self._in_stream, self._live = True, message.live
-        self._confirm()
-        if not message.body:
-            self._see_state()
 
-    def _take(self, message: Records) -> bool:
-        """Keep what is new of it; False if it cannot be."""
-        try:
-            records = decode_frames(message.body)
-        except JournalCorrupt as error:
-            self._synced = False
-            self._join(error.message)
-            return False
-        known = self._received - message.first  # index of the last record we have
-        if 0 <= known < len(records) and self._epoch not in (0, records[known].epoch):
-            theirs = records[known].epoch
-            self._begin_anew(f"event {self._received} is of epoch {self._epoch} here, of {theirs} at the primary")
-            return False
-        fresh = records[known + 1 :]
-        if fresh:
-            self._received, self._epoch = fresh[-1].sequence, fresh[-1].epoch
-            self._progress = self._heard
-            if not message.live:
-                self._synced = False
-            self._inbox.append(_Batch(fresh, message.sent if self._same_machine else self._heard))
-            self._wake()
-        return True
-
-    def _begin_anew(self, why: str) -> None:
-        """We have what the primary never had: forget all."""
-        self._journal.note("standby", state="lagging", host=self._host, why=why)
-        self._received = self._epoch = 0
-        self._diverged, self._synced = True, False
-        self._inbox.append(_Snapshot(None))
-        self._wake()
-        self._join(why)
-
-    def _got_part(self, part: SnapshotPart) -> None:
-        if part.offset != self._parts_bytes:
-            return  # one was lost: see _turn
-        self._synced = False
-        self._progress = self._heard
-        self._parts.append(part.body)
-        self._parts_bytes += len(part.body)
-        self._send(Applied(self._journal.path, self._host, -self._parts_bytes, 0))
-        if self._parts_bytes < part.total:
-            return
-        packed = b"".join(self._parts)
-        body = packed[_CRC_BYTES:]
-        if google_crc32c.value(body) == int.from_bytes(packed[:_CRC_BYTES], "big"):
-            checkpoint = msgspec.msgpack.decode(body, type=Checkpoint)
-            self._received, self._epoch = checkpoint.sequence, 0
-            self._inbox.append(_Snapshot(checkpoint))
-            self._wake()
-        self._join("")
-
-    # ------------------------------------------------------------ the plane's thread: what we say
-
-    def _confirm(self) -> None:
-        """Confirm once for all that arrived together."""
-        if not self._confirming:
-            self._confirming = True
-            self._plane.call_soon(self._confirm_now)
-
-    def _confirm_now(self) -> None:
-        self._confirming = False
-        if not self._halted and self._in_stream:
-            self._send(Applied(self._journal.path, self._host, self._received, self._replica.sequence))
-
-    def _was_applied(self) -> None:
-        if self._halted:
-            return
-        if not self._live or self._inbox:
-            self._confirm()  # the primary may wait for room
-        self._see_state()
-
-    def _turn(self) -> None:
-        """Each beat."""
-        if self._halted:
-            self._ticking = False
-            return
-        now = self._journal.clock.monotonic()
-        silent = now - max(self._heard, self._asked)
-        if self._in_stream:
-            if silent > max(_SILENT * self._interval, self._timeout):
-                # its process may be gone: that is for others to say, and does not make us fall behind
-                self._join(f"nothing heard for {silent:.1f} s")
-            else:
-                self._confirm()
-        elif not self._asking and (silent > _ASK_AGAIN * self._interval or now - self._progress > _STUCK):
-            self._join(self._why)
-        self._see_state()
-        self._report()
-        if self._synced:
-            self._readiness.look(now, self._source)
-        self._plane.call_later(self._interval, self._turn)
-
-    @property
-    def lag(self) -> float:
-        """Seconds the state is behind what was received: the age of the oldest event not yet applied."""
-        waiting = self._batch
-        if waiting is None:
-            try:
-                first = self._inbox[0]
-            except IndexError:
-                return 0.0
-            if isinstance(first, _Snapshot):
-                return 0.0
-            waiting = first
-        return max(0.0, self._journal.clock.monotonic() - waiting.since)
-
-    def _see_state(self) -> None:
-        """Synced once all of a live stream is applied; no more when events are lost or wait too long to be applied."""
-        if self._synced:
-            if self.lag > self._timeout:
-                self._synced, self._why = False, "events wait too long to be applied"
-        elif self._live and self._replica.sequence >= self._head:
-            self._synced, self._why = True, ""
-        state = "failed" if self._failed is not None else "synced" if self._synced else "syncing"
-        if state != self._told:
-            self._told = state
-            self._report()
-
-    def _report(self) -> None:
-        why = str(self._failed) if self._failed is not None else self._why
-        path, applied = self._journal.path, self._replica.sequence
-        self._journal.report(StandbyState(path, self._host, self._told, applied, self._head, self.lag, why))
+def _unpack(pieces: list[bytes]) -> Checkpoint | None:
+    """The checkpoint that travelled so; None: it is damaged."""
+    packed = b"".join(pieces)
+    body = packed[_CRC_BYTES:]
+    if google_crc32c.value(body) != int.from_bytes(packed[:_CRC_BYTES], "big"):
+        return None
+    return msgspec.msgpack.decode(body, type=Checkpoint)

@@ -80,11 +80,13 @@ class Readiness:
         except OSError as error:
             self._tell(str(error))  # a file that was taken or removed meanwhile, or the disk
         with self._lock:
-            self._busy = False
             if made is not None and not self._over:
                 made, self._prepared = self._prepared, made
-        if made is not None:
-            made.discard()
+        try:
+            if made is not None:
+                made.discard()
+        finally:
+            self._busy = False  # now nothing is left of what is not used
 
     def _is_due(self, epoch: int) -> bool:
         with self._lock:

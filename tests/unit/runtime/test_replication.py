@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from supervisors.core.errors import JournalCorrupt, JournalFailed
+from supervisors.core.errors import Fenced, JournalCorrupt, JournalFailed
 from supervisors.recovery.policy import AckMode, RecoverySpec
 from supervisors.runtime import replication
 from supervisors.signals.messages import Message, Records, SnapshotPart
@@ -77,7 +77,7 @@ async def test_with_ack_both_an_append_returns_when_the_standby_has_it(both: Clu
     assert follower is not None
     for amount in range(3, 30):
         await primary.put(amount)
-        assert follower._received == amount + 1, "it was there before the append returned"
+        assert follower.received == amount + 1, "it was there before the append returned"
 
 
 async def test_a_standby_on_another_disk_gets_everything_over_the_plane(both: Cluster) -> None:
@@ -137,12 +137,12 @@ async def test_a_standby_that_stops_confirming_is_not_waited_for_longer_and_come
     def in_sync() -> bool:
         replicator = primary.journal._replicator
         assert replicator is not None
-        return [follower.in_sync for follower in replicator._followers.values()] == [True]
+        return [follower.in_sync for follower in replicator._side.followers.values()] == [True]
 
     await until(in_sync)
     await primary.put(5)
     assert standby.follower is not None
-    assert standby.follower._received == 6
+    assert standby.follower.received == 6
 
 
 async def test_a_standby_known_to_be_dead_is_not_waited_for_at_all(both: Cluster) -> None:
@@ -190,7 +190,7 @@ async def test_a_standby_that_never_applies_costs_its_primary_a_bounded_amount(
     replicator = primary.journal._replicator
     assert replicator is not None
     assert sum(sent) < 40_000, "1000 events are 60 KB: it was not sent them"
-    assert sum(len(frames) for _, _, frames in replicator._recent) < 30_000
+    assert sum(batch.size for batch in replicator._side._recent) < 30_000
     follower._waking = False
     standby.plane.call_soon(follower._wake)
     await until(lambda: len(standby.target.seen) == 1003)
@@ -310,9 +310,13 @@ async def test_what_an_earlier_life_left_on_the_standbys_machine_is_never_taken_
     assert again.target.seen == [0, 1, 2, 3]
 
 
-async def test_the_same_sequences_of_another_history_are_noticed(both: Cluster) -> None:
+@pytest.mark.parametrize("checkpoint", [False, True])
+async def test_the_same_sequences_of_another_history_are_noticed(both: Cluster, checkpoint: bool) -> None:
+    """Also where the state comes from a checkpoint, which does not say whose its last event was."""
     stale = await both.node("other").begin(1)
     await stale.put(7, 8)
+    if checkpoint:
+        await stale.journal.checkpoint()
     stale.vanish()
     primary = await both.node().begin(5)
     await primary.put(0, 1, 2, 3)
@@ -369,6 +373,38 @@ async def test_a_standby_that_has_all_before_the_new_primarys_beginning_needs_no
     second.feed(first, 2)
     await until(lambda: second.target.seen == [0, 1, 2, 3])
     assert parts == []
+
+
+async def test_a_life_that_was_never_followed_may_have_written_another_history(both: Cluster) -> None:
+    """Two standbys on one disk, which is not their primary's; the one that has less is promoted, and dies at once."""
+    both.spec = policy(AckMode.DISK, standby_timeout=0.3)
+    primary, first = await both.pair("other")
+    second = await both.node("other").follow(primary, 1)
+    await until(lambda: second.state == "synced")
+    assert first.follower is not None
+    first.plane.call_soon(first.follower.halt)
+    await primary.put(3, 4)
+    await until(lambda: second.target.seen == [0, 1, 2, 3, 4])
+    primary.vanish()
+    await promote(first, 2)
+    await first.put(13, 14, 15)
+    first.vanish()
+    assert await promote(second, 3, 3) == 1
+    assert second.target.seen == [0, 1, 2, 13, 14, 15]
+    await second.put(16)
+    second.vanish()
+    again = await both.node("other").begin(4)
+    assert again.target.seen == [0, 1, 2, 13, 14, 15, 16]
+
+
+async def test_a_standby_does_not_act_under_an_epoch_that_is_not_newer_than_its_primarys(both: Cluster) -> None:
+    primary = await both.node().begin(5)
+    await primary.put(0, 1, 2)
+    standby = await both.node("other").follow(primary, 5)
+    await until(lambda: standby.state == "synced")
+    for epoch in (4, 5):
+        with pytest.raises(Fenced):
+            await promote(standby, epoch)
 
 
 async def test_a_standby_never_fed_is_promoted_from_the_disk(both: Cluster) -> None:
