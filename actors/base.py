@@ -29,6 +29,22 @@ An actor whose state must survive changes it by events only: it has ``apply``, `
 They are plain functions: an ``async def`` is refused. ``apply`` depends on nothing but the state and the event (no
 clock, no chance, no I/O), since standbys and replays run it as well. ``actors.testing.FakeJournal`` tests such a class.
 See docs/recovery.md.
+
+An actor that can be broken in ways of its own names them, and carries them out when it is told to (FLT-1):
+
+    from supervisors.faults.catalogue import FaultKind, Where
+
+    class Feed(Actor):
+        Faults = (FaultKind("stale_book", "feed", Where.ACTOR, "The book stands still.", "it moves again"),)
+
+        async def fault_armed(self, order: FaultOrder) -> None:
+            self.frozen.add(order.id)
+
+        async def fault_ended(self, fault_id: str) -> None:
+            self.frozen.discard(fault_id)
+
+`rayvisor inject stale_book /cell/feed --for 5s` then works as any other fault does: it ends at its deadline, when it is
+reverted, and with the process. ``actors.testing.armed`` arms one in a unit test.
 """
 
 import asyncio
@@ -38,6 +54,9 @@ from actors.context import Context
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+
+    from supervisors.faults.catalogue import FaultKind
+    from supervisors.faults.order import FaultOrder
 
 
 class _NoConfig:
@@ -107,6 +126,9 @@ class Actor:
     #: version of what ``snapshot`` gives; raise it with every change that old code could not read
     STATE_VERSION: ClassVar[int] = 1
 
+    #: kinds of fault of its own; their ``where`` is ``Where.ACTOR``
+    Faults: "ClassVar[tuple[FaultKind, ...]]" = ()
+
     config: "BaseModel | None"
     ctx: Context
 
@@ -129,6 +151,15 @@ class Actor:
 
     async def stop(self) -> None:
         """Put things away; bounded by the child's ``shutdown`` time, then the process is killed."""
+
+    async def fault_armed(self, order: "FaultOrder") -> None:
+        """Begin with a fault of ``Faults``; ``order.params`` has its parameters. Within 2 s, or it counts as refused.
+
+        Raising refuses it: nothing is armed then.
+        """
+
+    async def fault_ended(self, fault_id: str) -> None:
+        """End a fault that ``fault_armed`` began: it was reverted, or its time is over. Within 2 s."""
 
     async def health(self) -> bool:
         """A functional check for detectors to call; False or raising means not healthy."""

@@ -15,6 +15,7 @@ import inspect
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,6 +27,8 @@ from actors.context import Journal, Message, Subscription
 from supervisors.core.clock import Clock
 from supervisors.core.errors import ChildDead, NotActing, RecoveryError
 from supervisors.core.paths import TreePath
+from supervisors.faults.catalogue import Catalogue
+from supervisors.faults.order import FaultOrder, Scalar
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -378,4 +381,25 @@ def make(kind: type[A], config: Mapping[str, object], context: FakeContext) -> A
     return actor
 
 
-__all__ = ["FakeContext", "FakeJournal", "FakeMessage", "FakeSubscription", "ManualClock", "Noted", "make"]
+@asynccontextmanager
+async def armed(actor: Actor, fault: str, **params: Scalar) -> AsyncIterator[FaultOrder]:
+    """Have one of the actor's own faults (``Faults``) armed while the block lasts, as its host would.
+
+    Args:
+        actor: with its context set.
+        fault: name of the kind.
+        params: as people write them, e.g. ``delay="200ms"``.
+
+    Raises:
+        FaultError: the actor has no such fault (9002), or a parameter is wrong (9003-9005).
+    """
+    kind = Catalogue(actor.Faults).find(fault)
+    order = FaultOrder(f"f-{fault}", fault, str(actor.ctx.path), kind.read(params), kind.seconds, kind.hooks)
+    await actor.fault_armed(order)
+    try:
+        yield order
+    finally:
+        await actor.fault_ended(order.id)
+
+
+__all__ = ["FakeContext", "FakeJournal", "FakeMessage", "FakeSubscription", "ManualClock", "Noted", "armed", "make"]

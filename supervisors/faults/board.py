@@ -1,10 +1,12 @@
-"""What is armed in one process: the faults by the hooks they wait at. Ends each at its deadline by itself.
+"""What is armed in one process: the faults by the hooks they wait at.
 
-A process without faults has no board (None): a hook then costs a look at one attribute. Hooks run in the plane's thread
-and in the actor's loop; a board is only ever replaced as a whole (``by_hook``), so that a reader needs no lock.
+A process in which nothing is armed has no board (``FaultSlot.board`` is None): a hook then costs a look at one
+attribute. Hooks run in the plane's thread, in the actor's loop and in threads of the state; the index of a board is
+only ever replaced as a whole (``by_hook``), so that a reader needs no lock. Arming and ending happen in one thread.
 """
 
 import random
+import threading
 from collections.abc import Callable
 
 from supervisors.core.clock import Clock
@@ -19,23 +21,58 @@ class Armed:
     Args:
         order: what it is.
         until: monotonic seconds at which it is over.
-        fired: told the first time it acts.
+        fired: told each time it acts.
+        seen, hits: occasions and effects in former lives of the target.
     """
 
     def __init__(self, order: FaultOrder, until: float, fired: "Callable[[Armed], None]", seen: int, hits: int) -> None:
         self.order = order
         self.until = until
-        self.chance = Chance(order, random.Random(f"{order.seed}/{order.id}").random, seen, hits)
+        #: draws of the order's seed; each life that goes on with it has others
+        self.random = random.Random(f"{order.seed}/{order.id}/{seen}")
+        self.chance = Chance(order, self.random.random, seen, hits)
         self._fired = fired
+        self._lock = threading.Lock()
+        self._over: threading.Event | None = None
+        self._ends: list[Callable[[], None]] = []
         #: False once it was disarmed: what waits because of it goes on
         self.live = True
 
     def strikes(self) -> bool:
-        """One occasion: does it act? Tells the board's owner of each first effect."""
-        if not self.live or not self.chance.strikes():
+        """One occasion: does it act? Tells the board's owner of each effect; of a standing order, of each occasion."""
+        if not self.live:
             return False
-        self._fired(self)
-        return True
+        acts = self.chance.strikes()
+        if acts or self.order.standing:
+            self._fired(self)
+        return acts
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once when the fault ends, in the thread that ends it; at once if it is over already."""
+        with self._lock:
+            if self.live:
+                self._ends.append(callback)
+                return
+        callback()
+
+    def wait(self, seconds: float) -> bool:
+        """Block this thread for ``seconds``; False: the fault ended before. Not for threads that others wait for."""
+        with self._lock:
+            if not self.live:
+                return False
+            if self._over is None:
+                self._over = threading.Event()
+            over = self._over
+        return not over.wait(seconds)
+
+    def end(self) -> list[Callable[[], None]]:
+        """It is over; gives what is to be called now. A second time: nothing."""
+        with self._lock:
+            self.live = False
+            ends, self._ends = self._ends, []
+            if self._over is not None:
+                self._over.set()
+        return ends
 
 
 class FaultBoard:
@@ -45,6 +82,7 @@ class FaultBoard:
         clock: monotonic time.
         fired: told each time one acts, from whichever thread it acts in.
         changed: told of each that was armed (True) or ended (False), so that what it holds can be put away.
+        defect: told what a callback of ``Armed.at_end`` raised; the others are called all the same.
     """
 
     def __init__(
@@ -52,10 +90,12 @@ class FaultBoard:
         clock: Clock,
         fired: Callable[[Armed], None],
         changed: Callable[[Armed, bool], None] = lambda armed, on: None,
+        defect: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self._clock = clock
         self._fired = fired
         self._changed = changed
+        self._defect = defect
         self._armed: dict[str, Armed] = {}
         #: what waits at each hook; replaced, never changed
         self.by_hook: dict[str, tuple[Armed, ...]] = {}
@@ -91,13 +131,25 @@ class FaultBoard:
         self._changed(armed, True)
         return armed
 
+    def find(self, fault_id: str) -> Armed | None:
+        """The one of that id."""
+        return self._armed.get(fault_id)
+
+    def ids(self) -> list[str]:
+        """Ids of all that are armed here."""
+        return list(self._armed)
+
     def disarm(self, fault_id: str) -> bool:
         """End one; False: it is not armed here."""
         armed = self._armed.pop(fault_id, None)
         if armed is None:
             return False
-        armed.live = False
         self._index()
+        for callback in armed.end():
+            try:
+                callback()
+            except Exception as error:  # noqa: BLE001 - one that cannot be put away must not keep the others armed
+                self._defect(error)
         self._changed(armed, False)
         return True
 
@@ -128,6 +180,35 @@ class FaultBoard:
     def _index(self) -> None:
         found: dict[str, list[Armed]] = {}
         for armed in self._armed.values():
-            for hook in armed.order.hooks:
+            for hook in armed.order.acts_at():
                 found.setdefault(hook, []).append(armed)
         self.by_hook = {hook: tuple(those) for hook, those in found.items()}
+
+
+class FaultSlot:
+    """Where the hooks of one process find its board.
+
+    Attributes:
+        board: None while nothing is armed here.
+        crash: ends the process at once, once what was told of it is on its way; does not return.
+    """
+
+    __slots__ = ("board", "crash")
+
+    def __init__(self, crash: Callable[[], None] = lambda: None) -> None:
+        self.board: FaultBoard | None = None
+        self.crash = crash
+
+    def crash_point(self, hook: str) -> None:
+        """The process is between two steps that belong together: a fault that waits here ends it.
+
+        Call it only where ``board`` is not None.
+        """
+        board = self.board
+        for armed in board.at(hook) if board is not None else ():
+            if armed.strikes():
+                self.crash()
+
+
+#: for whoever is given no slot: never filled
+NO_FAULTS = FaultSlot()

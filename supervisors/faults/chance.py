@@ -1,4 +1,8 @@
-"""Whether an armed fault acts on an occasion: the first so many for certain, then by chance, at most so often. Pure."""
+"""Whether an armed fault acts on an occasion: the first so many for certain, then by chance, at most so often. Pure.
+
+Two parameters that kinds share are read here: ``nth``, the first occasion that is hit at all, and ``times``, how often
+it acts at most where the order itself sets no bound.
+"""
 
 from collections.abc import Callable
 
@@ -17,6 +21,8 @@ class Chance:
     def __init__(self, order: FaultOrder, draw: Callable[[], float], seen: int = 0, fired: int = 0) -> None:
         self._order = order
         self._draw = draw
+        self._before = _count(order, "nth", 1) - 1
+        self._most = order.most or _count(order, "times", 0)
         #: occasions so far
         self.seen = seen
         #: of these, those it acted on
@@ -25,7 +31,7 @@ class Chance:
     @property
     def spent(self) -> bool:
         """True once it acted as often as it may."""
-        return bool(self._order.most) and self.fired >= self._order.most
+        return bool(self._most) and self.fired >= self._most
 
     def strikes(self) -> bool:
         """One occasion: does it act?"""
@@ -33,8 +39,16 @@ class Chance:
         if self.spent:
             return False
         self.seen += 1
-        certain = self.seen <= order.first or order.probability >= 1.0
+        occasion = self.seen - self._before
+        if occasion < 1:
+            return False
+        certain = occasion <= order.first or order.probability >= 1.0
         if not certain and self._draw() >= order.probability:
             return False
         self.fired += 1
         return True
+
+
+def _count(order: FaultOrder, name: str, otherwise: int) -> int:
+    value = order.params.get(name, otherwise)
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise

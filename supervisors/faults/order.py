@@ -27,6 +27,20 @@ class Hook:
     NOW = "now"  #: acts once, at once, when armed (and is put away when disarmed)
 
 
+#: the one hook that a parameter of an order chooses out of those its kind names
+_CHOSEN = {
+    "on": {
+        "calls": Hook.CALL_IN,
+        "calls_out": Hook.CALL_OUT,
+        "casts_out": Hook.CAST_OUT,
+        "plane_in": Hook.PLANE_IN,
+        "plane_out": Hook.PLANE_OUT,
+        "published": Hook.PUBLISH,
+    },
+    "point": {"append": Hook.APPEND, "checkpoint": Hook.CHECKPOINT},
+}
+
+
 class FaultOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     """A fault for one target, complete: who receives it needs no catalogue.
 
@@ -62,6 +76,14 @@ class FaultOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     standing: bool = False
     about: str = ""
     run: str = ""
+
+    def acts_at(self) -> tuple[str, ...]:
+        """The hooks it waits at: those of its kind, or the one its parameters choose (``on``, ``point``)."""
+        for name, hooks in _CHOSEN.items():
+            chosen = hooks.get(str(self.params.get(name, "")))
+            if chosen in self.hooks:
+                return (chosen,)
+        return self.hooks
 
     def number(self, name: str) -> float:
         """A parameter that is a number.

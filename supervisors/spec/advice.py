@@ -5,6 +5,7 @@ from math import isinf
 
 from supervisors.core.durations import format_duration
 from supervisors.spec import codes
+from supervisors.spec.fault_rules import faults_idle
 from supervisors.spec.findings import Problem
 from supervisors.spec.recovery_advice import NEW_PROCESS, recovery_advice, standby_count
 from supervisors.spec.recovery_compile import start_limit
@@ -27,6 +28,7 @@ def advice(topology: Topology, resolution: Resolution) -> list[Problem]:
         problems += _significance(node)
         problems += _population(node)
     problems += recovery_advice(topology, resolution)
+    problems += faults_idle(topology)
     problems += _spares(topology)
     problems += _unused_policies(topology, resolution)
     problems.append(_count(topology, resolution))

@@ -29,10 +29,22 @@ _RANK = {takes: rank for rank, takes in enumerate(Takes)}
 _LIVE_RECOVERY = frozenset({"ladder", "rules", "rto", "rung_timeout", "approval", "ramp", "validate", "keep_failed"})
 #: settings of a supervisor that are read when it, or a child of its, is started
 _AT_START = frozenset({"heartbeat", "placement", "template", "initial"})
-#: settings of the whole system that may change while it runs
-_LIVE_SYSTEM = frozenset({"spares"})
+#: settings of the whole system that may change while it runs; bounds of faults are read at each injection, but
+#: whether there may be any each process was told when it started, and those declared begin with the system
+_LIVE_SYSTEM = frozenset({"spares", "faults.max_targets", "faults.longest"})
 _DURATIONS = frozenset(
-    {"shutdown", "start_timeout", "ready_timeout", "interval", "hang_after", "base", "cap", "jitter", "reset_after"}
+    {
+        "shutdown",
+        "start_timeout",
+        "ready_timeout",
+        "interval",
+        "hang_after",
+        "base",
+        "cap",
+        "jitter",
+        "reset_after",
+        "longest",
+    }
 )
 #: stands for a key that one side does not have
 ABSENT = "(absent)"
@@ -279,7 +291,7 @@ def _plain(value: object) -> dict[str, object]:
 
 def _system(old: CompiledTopology, new: CompiledTopology) -> Iterator[Difference]:
     for key, one, other in _unequal("", _plain(old.system), _plain(new.system)):
-        yield Difference(key, one, other, Takes.NOW if key.partition(".")[0] in _LIVE_SYSTEM else Takes.RESTART)
+        yield Difference(key, one, other, Takes.NOW if key in _LIVE_SYSTEM else Takes.RESTART)
 
 
 def _unequal(key: str, old: object, new: object) -> Iterator[tuple[str, object, object]]:

@@ -11,6 +11,7 @@ from supervisors.spec.compile import compile_resolved, config_json
 from supervisors.spec.compiled import CompiledTopology
 from supervisors.spec.document import Document, Mark
 from supervisors.spec.echoes import is_echo
+from supervisors.spec.fault_rules import own_fault_errors
 from supervisors.spec.fields import format_size
 from supervisors.spec.findings import Finding, Loc, Problem, Report, render_text, yaml_path
 from supervisors.spec.imports import ActorClass, config_problems, import_paths, importable, load_actor
@@ -122,6 +123,7 @@ def _check_text(text: str, path: Path, name: str, import_actors: bool) -> _Check
             classes: _Classes = {}
             found += _actor_problems(resolution, document, path, classes)
             found += class_problems(topology, classes)
+            found += own_fault_errors(topology, resolution, classes)
         found += advice(topology, resolution)
         faults = tuple(problems)
         problems += [p for p in _located(document, found) if not is_echo(p, faults)]

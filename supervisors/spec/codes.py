@@ -84,6 +84,10 @@ STEP_FALLS_TOO = 1225
 DUPLICATE_STEP = 1226
 STANDBY_TEMPORARY = 1227
 MARKET_HOURS = 1228
+FAULTS_IN_PRODUCTION = 1229
+UNKNOWN_FAULT = 1230
+FAULT_PARAMETER = 1231
+FAULT_TARGET = 1232
 
 MODULE_NOT_FOUND = 1301
 ATTRIBUTE_MISSING = 1302
@@ -128,6 +132,7 @@ STEPS_TOO_LONG = 1427
 CHECKPOINT_STALE = 1428
 STANDBYS_WITHOUT_LEASE = 1429
 LEASES_ON_ONE_NODE = 1430
+FAULTS_IDLE = 1431
 
 CODES: dict[int, Code] = {
     FILE_MISSING: Code(_ERROR, "the file does not exist"),
@@ -187,6 +192,10 @@ CODES: dict[int, Code] = {
     DUPLICATE_STEP: Code(_ERROR, "two validation steps of one child share a name"),
     STANDBY_TEMPORARY: Code(_ERROR, "a child that is never restarted has standbys"),
     MARKET_HOURS: Code(_ERROR, "market hours open and close at the same time"),
+    FAULTS_IN_PRODUCTION: Code(_ERROR, "faults are enabled in production, and not by the system's name"),
+    UNKNOWN_FAULT: Code(_ERROR, "a declared fault is not known"),
+    FAULT_PARAMETER: Code(_ERROR, "a declared fault has a parameter or a time it cannot have"),
+    FAULT_TARGET: Code(_ERROR, "a declared fault cannot hit what is at its path"),
     MODULE_NOT_FOUND: Code(_ERROR, "the module of an actor is not found"),
     ATTRIBUTE_MISSING: Code(_ERROR, "the module has no such class"),
     NOT_A_CLASS: Code(_ERROR, "the import string names something that is no class"),
@@ -229,4 +238,5 @@ CODES: dict[int, Code] = {
     CHECKPOINT_STALE: Code(_WARNING, "checkpoints go stale before the next one is taken"),
     STANDBYS_WITHOUT_LEASE: Code(_WARNING, "standbys without a lease: two could act"),
     LEASES_ON_ONE_NODE: Code(_WARNING, "leases in a file do not hold on other nodes"),
+    FAULTS_IDLE: Code(_WARNING, "faults are declared, and faults are not enabled"),
 }

@@ -10,6 +10,8 @@ from supervisors.spec.codes import Severity
 from supervisors.spec.compiled import (
     TEMPLATE_ID,
     CompiledTopology,
+    DeclaredFault,
+    FaultsSpec,
     HeartbeatSpec,
     LogsSpec,
     MetricsSpec,
@@ -65,11 +67,31 @@ def compile_resolved(topology: Topology, resolution: Resolution) -> CompiledTopo
             logs=msgspec.convert(topology.logs.model_dump(), LogsSpec),
             trail=msgspec.convert(topology.trail.model_dump(), TrailSpec),
             state=topology.state,
+            environment=topology.environment.value,
+            faults=_faults(topology),
         ),
         root=_child(root, topology.system),
         supervisors={part.path: part for part in map(_part, root.walk())},
     )
     return msgspec.structs.replace(compiled, digest=hashlib.sha256(encode(compiled)).hexdigest())
+
+
+def _faults(topology: Topology) -> FaultsSpec:
+    faults = topology.faults
+    declared = tuple(
+        DeclaredFault(
+            fault=one.fault,
+            path=one.path,
+            params={name: value for name, value in one.params.items() if isinstance(value, str | int | float | bool)},
+            after=one.after,
+            seconds=one.seconds,
+            probability=one.probability,
+            first=one.first,
+            seed=one.seed,
+        )
+        for one in faults.inject
+    )
+    return FaultsSpec(faults.enabled, faults.max_targets, faults.longest, declared)
 
 
 def _part(node: ResolvedSupervisor) -> SupervisorPart:

@@ -37,7 +37,7 @@ _SAME: dict[int, tuple[str, ...]] = {
 #: rules about lists in which a wrong item changes what the others mean: any fault within the list counts
 _LISTS = {codes.LADDER_ORDER: "ladder", codes.RAMP_STEPS: "ramp", codes.BUDGET_OVERLAP: "budgets"}
 #: rules that look for another child, which may be the one that was left out as a whole
-_SEEKERS = (codes.UNKNOWN_PEER, codes.STEP_WORKER)
+_SEEKERS = (codes.UNKNOWN_PEER, codes.STEP_WORKER, codes.FAULT_TARGET)
 #: the same, for keys of the supervisor above
 _ABOVE: dict[int, tuple[str, ...]] = {
     codes.SIGNIFICANT_NEVER: ("auto_shutdown",),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from supervisors.core.durations import format_duration
 from supervisors.core.paths import id_of
 from supervisors.spec import codes
+from supervisors.spec.fault_rules import fault_errors
 from supervisors.spec.findings import Loc, Problem, did_you_mean
 from supervisors.spec.recovery_rules import recovery_errors
 from supervisors.spec.resolve import Resolution, ResolvedSupervisor, ResolvedWorker
@@ -27,7 +28,7 @@ def combination_problems(topology: Topology, resolution: Resolution) -> list[Pro
         problems += _significance(node)
         problems += _peers(node, known)
         problems += _configs(node)
-    return problems + recovery_errors(topology, resolution)
+    return problems + recovery_errors(topology, resolution) + fault_errors(topology, resolution)
 
 
 def _all_paths(root: ResolvedSupervisor) -> set[str]:

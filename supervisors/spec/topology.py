@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, JsonValue, Tag
 
+from supervisors.spec.enums import Environment
+from supervisors.spec.faults import FaultsSettings
 from supervisors.spec.fields import ChildId, Flag, ImportString, Period, ShutdownTime, SpecModel, TimeLimit, WholeNumber
 from supervisors.spec.sections import Defaults, Logs, Metrics, Plane, Trail
 from supervisors.spec.settings import (
@@ -123,6 +125,10 @@ class Topology(SpecModel):
     state: StateAddress = FILE
     """Where leases are kept: file, or a ``postgresql://`` address. Default file: in the data directory of the
     launching node, with nothing to install."""
+    environment: Environment = Environment.DEVELOPMENT
+    """development, staging or production. Default development. In production no faults may be enabled."""
+    faults: FaultsSettings = FaultsSettings()
+    """Faults on purpose."""
     tree: Root
     """The supervisor at the top."""
 

@@ -9,7 +9,6 @@ _WORKERS = frozenset({Target.WORKER})
 _METHOD = Parameter("method", ValueType.TEXT, "*", "which method; * all")
 _NTH = Parameter("nth", ValueType.COUNT, 1, "the first occasion that is hit", least=1)
 _MESSAGE = Parameter("message", ValueType.TEXT, "injected", "what the exception says")
-_PAUSE = Parameter("pause", ValueType.DURATION, 2.0, "how long each time", least=0.001, most=60.0)
 _GONE = "disarmed in the process, or the process is gone"
 
 KINDS = (

@@ -13,7 +13,7 @@ KINDS = (
         name="lease_slow",
         group="control",
         where=Where.HOST,
-        about="The lease store answers late.",
+        about="The lease store answers late; later than 1 s is as good as not at all.",
         undo=_GONE,
         parameters=(Parameter("delay", ValueType.DURATION, 0.5, "how much later", least=0.0, most=60.0),),
         targets=frozenset({Target.WORKER, Target.SUPERVISOR}),
@@ -25,7 +25,8 @@ KINDS = (
         name="lease_down",
         group="control",
         where=Where.HOST,
-        about="The lease store does not answer the target; nothing it asks for is done.",
+        about="The lease store does not answer the target; nothing it asks for is done. A holder that is cut off for "
+        "longer than its lease less the margin stops acting and is replaced.",
         undo=_GONE,
         targets=frozenset({Target.WORKER, Target.SUPERVISOR}),
         hooks=(Hook.LEASE,),
@@ -82,7 +83,7 @@ KINDS = (
         group="control",
         where=Where.HOST,
         about="The target's injected clock jumps.",
-        undo=_GONE,
+        undo=_GONE + "; a monotonic clock keeps what it gained, as it must not go back",
         parameters=(
             Parameter("by", ValueType.DURATION, 3600.0, "how far; negative: back", least=-1e9, most=1e9),
             Parameter("clock", ValueType.TEXT, "wall", "which of its clocks", choices=("wall", "monotonic", "both")),
@@ -96,7 +97,7 @@ KINDS = (
         group="control",
         where=Where.HOST,
         about="The target's injected clock runs at another speed.",
-        undo=_GONE,
+        undo=_GONE + "; a monotonic clock goes on at the right speed from where it is",
         parameters=(
             Parameter("rate", ValueType.NUMBER, 1.5, "seconds of its clock in a real one", least=0.01, most=100.0),
             Parameter("clock", ValueType.TEXT, "both", "which of its clocks", choices=("wall", "monotonic", "both")),

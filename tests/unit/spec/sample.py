@@ -29,6 +29,14 @@ metrics: {enabled: false, host: "::1", port: 0}
 state: postgresql://rayvisor@db.example:5432/rayvisor?connect_timeout=1
 logs: {level: DEBUG, rotate: 1MiB, keep: 2, lines_per_second: 10}
 trail: {rotate: 5MB, keep: 1}
+environment: production
+faults:
+  enabled: true
+  max_targets: 2
+  longest: 5m
+  allow_in_production: cell
+  inject:
+    - {fault: kill, path: /feed, params: {signal: TERM}, after: 5s, for: 10s, probability: 0.5, first: 1, seed: 7}
 tree:
   strategy: one_for_one
   children:

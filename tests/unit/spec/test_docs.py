@@ -7,6 +7,7 @@ import pytest
 
 from supervisors.core.durations import format_duration
 from supervisors.spec import check_text
+from supervisors.spec.faults import DeclaredFaultSettings, FaultsSettings
 from supervisors.spec.fields import SpecModel, format_size
 from supervisors.spec.recovery import (
     ApprovalSettings,
@@ -54,6 +55,8 @@ _MODELS: list[tuple[str, type[SpecModel]]] = [
     ("metrics", Metrics),
     ("logs", Logs),
     ("trail", Trail),
+    ("faults", FaultsSettings),
+    ("inject", DeclaredFaultSettings),
 ]
 
 
