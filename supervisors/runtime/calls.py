@@ -54,9 +54,16 @@ class Caller:
         self._casts: set[asyncio.Future[object]] = set()
 
     async def call(
-        self, path: str, method: str, args: tuple[object, ...], kwargs: dict[str, object], timeout: float, once: bool
+        self,
+        path: str,
+        method: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        timeout: float,
+        once: bool,
+        copies: int = 0,
     ) -> object:
-        """See ``Context.call``."""
+        """See ``Context.call``. ``copies``: it arrives so often more (a fault; see ``faulthooks``)."""
         deadline = time.monotonic() + timeout
         ref = f"{self._me}-{next(self._serial)}"
         seen_dead = 0
@@ -65,6 +72,9 @@ class Caller:
             limit = asyncio.timeout(deadline - time.monotonic())  # unlike wait_for, it makes no task
             try:
                 async with limit:
+                    for _ in range(copies):
+                        self._forget(handle.invoke.remote((place.incarnation, ref, method, args, kwargs)))
+                    copies = 0
                     # one argument: Ray serialises each by itself, which costs more than all that is in them
                     return await handle.invoke.remote((place.incarnation, ref, method, args, kwargs))
             except TimeoutError:
@@ -95,16 +105,22 @@ class Caller:
                     raise ChildUnavailable(f"{path}.{method}: not reached within {timeout:g} s") from None
                 await asyncio.sleep(_LOOK_EVERY)
 
-    def cast(self, path: str, method: str, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
-        """See ``Context.cast``."""
+    def cast(
+        self, path: str, method: str, args: tuple[object, ...], kwargs: dict[str, object], copies: int = 0
+    ) -> None:
+        """See ``Context.cast``; ``copies`` as in ``call``."""
+        self._forget(self.call(path, method, args, kwargs, 3.0, False, copies))
 
-        async def send() -> object:
+    def _forget(self, answer: Awaitable[object]) -> None:
+        """Nobody is to learn what becomes of it."""
+
+        async def wait() -> object:
             try:
-                return await self.call(path, method, args, kwargs, 3.0, once=False)
-            except Exception:  # noqa: BLE001 - the sender asked not to learn of it
+                return await answer
+            except Exception:  # noqa: BLE001 - see above
                 return None
 
-        future = asyncio.ensure_future(send())
+        future = asyncio.ensure_future(wait())
         self._casts.add(future)
         future.add_done_callback(self._casts.discard)
 

@@ -19,6 +19,8 @@ import msgspec
 
 from supervisors.core.clock import Clock
 from supervisors.core.errors import CheckpointError, StateError
+from supervisors.faults.board import NO_FAULTS, FaultSlot
+from supervisors.faults.order import Hook
 from supervisors.recovery.policy import RecoverySpec
 from supervisors.runtime.replica import Replica
 from supervisors.signals.messages import Checkpointed, Message, StateNoted
@@ -44,6 +46,7 @@ class Checkpointer:
         report: takes messages for the supervisor; thread-safe.
         helper: one thread for the disk.
         disk: where it is.
+        faults: of this process.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Checkpointer:
         report: Callable[[Message], None],
         helper: Executor,
         disk: Disk,
+        faults: FaultSlot = NO_FAULTS,
     ) -> None:
         self._replica = replica
         self._path = path
@@ -73,6 +77,7 @@ class Checkpointer:
         self._report = report
         self._helper = helper
         self._disk = disk
+        self._faults = faults
         self._epoch = 0
         self._incarnation = 0
         self._due_at = 0.0
@@ -110,6 +115,8 @@ class Checkpointer:
         async with self._one:
             began = time.perf_counter()
             checkpoint = self.snapshot()
+            if self._faults.board is not None:
+                self._faults.crash_point(Hook.CHECKPOINT)
             self._due_at = self._clock.monotonic() + self._spec.every
             self._due_sequence = checkpoint.sequence + self._spec.events
             try:

@@ -31,6 +31,26 @@ class Journal(Protocol):
     async def checkpoint(self) -> int: ...
 
 
+class OutHooks(Protocol):
+    """What faults do to what an actor sends; see ``supervisors.runtime.faulthooks``."""
+
+    def call_out(
+        self,
+        caller: Caller,
+        path: str,
+        method: str,
+        arguments: tuple[tuple[object, ...], dict[str, object]],
+        timeout: float,
+        once: bool,
+    ) -> Awaitable[object]: ...
+    def cast_out(
+        self, caller: Caller, path: str, method: str, arguments: tuple[tuple[object, ...], dict[str, object]]
+    ) -> None: ...
+    def publish(
+        self, send: Callable[[str, bytes, int | None], None], topic: str, payload: bytes, mark: int | None
+    ) -> None: ...
+
+
 class HostContext:
     """One incarnation's view of the world.
 
@@ -84,6 +104,8 @@ class HostContext:
         self._multiplier = 1.0
         self._journal: Journal | None = None
         self._resized: set[asyncio.Queue[float]] = set()
+        #: set while a fault is armed in this process
+        self.faults: OutHooks | None = None
 
     @property
     def log(self) -> "Logger":
@@ -170,16 +192,25 @@ class HostContext:
                 code=7006,
                 fix="look at ctx.acting before you call; `promoted` is where a standby begins",
             )
+        if self.faults is not None:
+            return self.faults.call_out(self._caller, path, method, (args, kwargs), timeout, once)
         return self._caller.call(path, method, args, kwargs, timeout, once)
 
     def cast(self, path: str, method: str, *args: object, **kwargs: object) -> None:
         """See ``actors.context.Context``."""
-        if self.acting:
+        if not self.acting:
+            return
+        if self.faults is not None:
+            self.faults.cast_out(self._caller, path, method, (args, kwargs))
+        else:
             self._caller.cast(path, method, args, kwargs)
 
     def publish(self, topic: str, payload: bytes, mark: int | None = None) -> None:
         """See ``actors.context.Context``."""
-        self.publisher.publish(topic, payload, mark)
+        if self.faults is not None:
+            self.faults.publish(self.publisher.publish, topic, payload, mark)
+        else:
+            self.publisher.publish(topic, payload, mark)
 
     def subscribe(self, path: str, topic: str = "") -> SubscriptionStream:
         """See ``actors.context.Context``."""

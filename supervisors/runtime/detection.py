@@ -18,6 +18,7 @@ from supervisors.runtime.agents import FRESH, Agents
 from supervisors.runtime.peers import FailureTimes, Peer
 from supervisors.signals.beacon import remove_files
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
+from supervisors.signals.fault_messages import FaultFired, FaultsNow
 from supervisors.signals.messages import (
     AskAgree,
     AskStatus,
@@ -74,6 +75,8 @@ class Detection:
         self.messages = 0
         self.malformed = 0
         self.cpu_seconds = 0.0
+        #: faults that are known to have acted, with the life they acted in
+        self._fired: set[tuple[str, int]] = set()
 
     def start(self) -> None:
         """Choose the death watch and begin to look."""
@@ -115,6 +118,8 @@ class Detection:
         if not watched:
             self.watch(peer)
         self._shell.send(peer, Attach(self._shell.path, self._shell.incarnation))
+        if self._shell.faults is not None:
+            self._shell.faults.hand_over(peer)
 
     def unwatch(self, peer: Peer) -> None:
         """Forget a peer's host."""
@@ -177,6 +182,8 @@ class Detection:
         shell, now = self._shell, self._shell.loop.now()
         match message:
             case Beat():
+                if shell.faults is not None and shell.faults.loses(peer):
+                    return
                 peer.last_beat = message
                 peer.acknowledged = True
                 if peer.verdict is not None:
@@ -215,6 +222,11 @@ class Detection:
                 self._told_end(peer, ChildStartFailed(peer.id, peer.incarnation, reason), now)
             case Ignored():
                 self._told_end(peer, ChildIgnored(peer.id, peer.incarnation), now)
+            case FaultFired():
+                self.fault_fired(peer.id, message)
+            case FaultsNow():
+                if shell.faults is not None:
+                    shell.faults.answered(peer, message)
             case _:
                 self.malformed += 1
 
@@ -302,6 +314,8 @@ class Detection:
             return
         self.unwatch(peer)
         self._shell.by_host.pop(row.id, None)
+        if self._shell.faults is not None:
+            self._shell.faults.gone(row.id)
         try:
             self._shell.store.drop_host(row.id)
         except sqlite3.Error as error:
@@ -350,6 +364,13 @@ class Detection:
             return
         shell.write(EventKind.VERDICT, peer.id, peer.incarnation, data=data)
 
+    def suspect(self, peer: Peer, why: str) -> None:
+        """A false suspicion, on purpose: as if ``peer`` had been silent for longer than it may."""
+        if peer.gone or peer.verdict is None or peer.end is not None:
+            return
+        now = self._shell.loop.now()
+        self._changed(peer, Change(Verdict.HUNG, peer.verdict.verdict, Signal.MISSED_BEATS, now, now, why))
+
     def _is_proved(self, peer: Peer) -> bool:
         """Silence from another node proves nothing: the agent there, or Ray, has to say what it means."""
         if is_local(peer):
@@ -365,6 +386,22 @@ class Detection:
         return Verdict.UNAVAILABLE.value if verdict is Verdict.HUNG and not self._is_proved(peer) else verdict.value
 
     # ------------------------------------------------------------ the record
+
+    def fault_fired(self, child_id: str, message: FaultFired) -> None:
+        """An armed fault acted: for the trail, once in each life."""
+        shell, key = self._shell, (message.id, message.incarnation)
+        acted = shell.faults.told(message) if shell.faults is not None else message.fired > 0
+        if not acted or key in self._fired:
+            return
+        self._fired.add(key)
+        data: dict[str, str | int | float | bool | None] = {
+            "id": message.id,
+            "fault": message.kind,
+            "at": message.at,
+            "seen": message.seen,
+            "fired": message.fired,
+        }
+        shell.write(EventKind.FAULT_FIRED, child_id, message.incarnation, data=data)
 
     def _note_signal(self, peer: Peer, signal: str, verdict: str, reason: ExitReason, at: float, why: str = "") -> None:
         """First signal and verdict of one failure."""

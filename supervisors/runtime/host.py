@@ -8,37 +8,36 @@ import asyncio
 import contextlib
 import faulthandler
 import os
-import sys
 import threading
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
-import ray
 import setproctitle
 import zmq
 
 from supervisors.core.paths import TreePath
 from supervisors.core.reasons import SHUTDOWN, ExitReason, crash, init_error
-from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, HostInfo, check_build, extend_search
+from supervisors.faults.board import FaultSlot
+from supervisors.runtime.bodies import Pulse, actor_clock, make_life, make_shell
+from supervisors.runtime.boot import HostBoot, check_build, extend_search
 from supervisors.runtime.calls import Caller, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.context import HostContext
 from supervisors.runtime.places import PlaceFinder
-from supervisors.runtime.process import keep_reason, log_opener, preload, reachable, resident_bytes
+from supervisors.runtime.process import LazyLog, addresses, describe, keep_reason, leave, log_opener, preload
 from supervisors.runtime.pubsub import Publisher
 from supervisors.runtime.questions import Questions
 from supervisors.runtime.repeats import Repeats
 from supervisors.runtime.worker import WorkerRunner
 from supervisors.signals.deathwatch import DeathBeacon
+from supervisors.signals.fault_messages import Arm, AskFaults, Disarm
 from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import (
     AskStatus,
     Assign,
     Attach,
-    Beat,
     Exited,
     ExitSeen,
     Hello,
@@ -61,22 +60,19 @@ from supervisors.signals.messages import (
     decode,
     encode,
 )
-from supervisors.signals.proc import process_start_time
 from supervisors.spec.compiled import SupervisorPart, SystemSpec, WorkerSpec
 from supervisors.spec.compiled import decode as decode_spec
 
 if TYPE_CHECKING:
-    from loguru import Logger
-
     from supervisors.runtime.agents import NodeAgent
+    from supervisors.runtime.faulthooks import Call, FaultHooks
+    from supervisors.runtime.faulting import FaultHand
+    from supervisors.runtime.faultstage import Me
     from supervisors.runtime.lives import Life
     from supervisors.runtime.supervisor import SupervisorShell
-    from supervisors.trail.logs import ChildLog
 
 #: seconds a host waits for its exit notice to be acknowledged before it ends all the same
 _LINGER = 1.0
-#: beats between looks at load, memory and threads: reading them costs more than the beat
-_VITALS_EVERY = 10
 
 
 class Host:
@@ -108,13 +104,16 @@ class Host:
         self._life: Life | None = None
         self._shell: SupervisorShell | None = None
         self._context: HostContext | None = None
-        self._log: ChildLog | None = None
-        self._log_lock = threading.Lock()
-        self._open_log: Callable[[], ChildLog] | None = None
-        self._faults: TextIO | None = None
+        self._log = LazyLog()
+        self._stacks: TextIO | None = None
+        #: where hooks find what is armed in this process
+        self._slot = FaultSlot()
+        #: None until somebody arms a fault; ``_faults`` is None unless one is armed
+        self._hand: FaultHand | None = None
+        self._faults: FaultHooks | None = None
+        self._faults_allowed = False
         self._beat_interval = 0.1
-        self._sequence = 0
-        self._vitals = 0.0, 0, 0
+        self._pulse = Pulse(self._clock)
         self._malformed = 0
         self._agent: NodeAgent | None = None
         self._repeats = Repeats(self._clock)
@@ -122,11 +121,8 @@ class Host:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._plane = PlaneLoop("plane", self._defect)
         self._router = self._plane.router(self._boot.host.encode())
-        self._router.bind(self._address("h"))
-        addresses = [self._address("p")]
-        if self._boot.nodes and self._boot.transport != "tcp":
-            addresses.append(f"tcp://{self._boot.bind}:*")
-        self._publisher = Publisher(self._plane.context, *addresses)
+        self._router.bind(addresses(self._boot, "h")[0])
+        self._publisher = Publisher(self._plane.context, *addresses(self._boot, "p"))
         self._endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         self._beacon = DeathBeacon(Path(self._boot.shm_dir), self._boot.host, frozenset(self._boot.methods))
         self._questions = Questions(self._plane, self._tell)
@@ -134,28 +130,14 @@ class Host:
         self._plane.on_readable(self._router, self._received)
         self._plane.start()
 
-    def _address(self, kind: str) -> str:
-        if self._boot.transport == "tcp":
-            return f"tcp://{self._boot.bind}:*"
-        return f"ipc://{self._boot.plane_dir}/{kind}-{self._boot.host}"
-
     # ------------------------------------------------------------ called by Ray
 
     async def describe(self) -> bytes:
         """How to reach this host, as an encoded ``HostInfo``."""
         self._loop = asyncio.get_running_loop()
-        pid = os.getpid()
-        info = HostInfo(
-            host=self._boot.host,
-            pid=pid,
-            start_time=process_start_time(pid) or 0,
-            node=str(ray.get_runtime_context().get_node_id()),
-            endpoint=reachable(self._endpoint),
-            pub=reachable(self._publisher.endpoint),
-        )
-        return msgspec.msgpack.encode(info)
+        return msgspec.msgpack.encode(describe(self._boot, self._endpoint, self._publisher.endpoint))
 
-    async def invoke(self, call: tuple[int, str, str, tuple[object, ...], dict[str, object]]) -> object:
+    async def invoke(self, call: "Call") -> object:
         """Carry out a call meant for one incarnation; a repeat of its ``ref`` gets the first one's answer.
 
         Args:
@@ -164,6 +146,11 @@ class Host:
         Raises:
             WrongIncarnation: this host does not carry that life.
         """
+        if self._faults is not None:
+            return await self._faults.invoke(call)
+        return await self._carry_out(call)
+
+    async def _carry_out(self, call: "Call") -> object:
         incarnation, ref, method, args, kwargs = call
         runner = self._runner
         if runner is None or incarnation != self._incarnation or runner.state != "running":
@@ -196,6 +183,12 @@ class Host:
         except MalformedFrame:
             self._malformed += 1
             return
+        if self._faults is not None:
+            self._faults.plane_in(sender, body, message)
+        else:
+            self._take(sender, message)
+
+    def _take(self, sender: bytes, message: Message) -> None:
         match message:
             case Assign():
                 try:
@@ -227,6 +220,8 @@ class Host:
                 self._asked(sender, message)
             case Promote() if self._state == "standby":
                 self._promoted(message)
+            case Arm() | Disarm() | AskFaults():
+                self._fault_hand().asked(message, lambda answer: self._put(sender, encode(answer)))
             case _ if self._life is not None and self._life.received(sender, message):
                 return
             case _:
@@ -283,12 +278,13 @@ class Host:
         self._entitle()
         self._tell_now(self._hello())
         system = decode_spec(order.system, SystemSpec)
+        self._faults_allowed = system.faults.enabled
         try:
-            self._faults = (Path(self._boot.plane_dir) / f"fault-{self._boot.host}").open("w")
-            faulthandler.enable(self._faults)
+            self._stacks = (Path(self._boot.plane_dir) / f"fault-{self._boot.host}").open("w")
+            faulthandler.enable(self._stacks)
         except OSError as error:
             self._defect(error)  # no stack of a segfault then; everything else works
-        self._open_log = log_opener(self._boot.data_dir, order, system.logs)
+        self._log.open = log_opener(self._boot.data_dir, order, system.logs)
         if order.kind == "supervisor":
             self._be_supervisor(order, system)
         else:
@@ -309,8 +305,8 @@ class Host:
             path=TreePath(order.path),
             incarnation=order.incarnation,
             epoch=order.epoch,
-            clock=self._clock,
-            log=self._logger,
+            clock=actor_clock(self._clock, self._slot, system),
+            log=self._log.logger,
             data_dir=self._boot.data_dir,
             caller=Caller(self._boot.namespace, self._places.find),
             resolve=self._places.find,
@@ -321,107 +317,66 @@ class Host:
         )
         self._context = context
         if spec.recovery is not None:
-            self._life = self._make_life(order, spec, system, context, loop)
-        runner = WorkerRunner(
-            spec, order.incarnation, context, self._tell, self._finish, self._beat_interval, self._imported, self._life
+            self._life = make_life(
+                order,
+                spec,
+                system,
+                context,
+                boot=self._boot,
+                plane=self._plane,
+                loop=loop,
+                clock=self._clock,
+                report=self._tell,
+                send=self._send,
+                finish=self._finish,
+                log=self._log.logger,
+                faults=self._slot,
+            )
+        runner = self._runner = WorkerRunner(
+            spec,
+            order.incarnation,
+            context,
+            self._tell,
+            self._finish,
+            self._beat_interval,
+            self._log.imported,
+            self._life,
+            self._run_begins,
         )
-        self._runner = runner
+        if order.faults and system.faults.enabled:
+            self._fault_hand().restore(order.faults)
 
         def begin() -> None:
             self._task = asyncio.ensure_future(runner.live())
 
         loop.call_soon_threadsafe(begin)
 
-    def _make_life(
-        self,
-        order: Assign,
-        spec: WorkerSpec,
-        system: SystemSpec,
-        context: HostContext,
-        loop: asyncio.AbstractEventLoop,
-    ) -> "Life":
-        from supervisors.runtime.lives import Life  # journals and leases: only for those that have them
-
-        context.set_multiplier(order.multiplier)
-        if order.kind == "standby":
-            context.stand_by()
-        return Life(
-            spec=spec,
-            standby=order.kind == "standby",
-            rung=order.rung,
-            leased_at=order.leased_at,
-            holder=order.holder,
-            boot=self._boot,
-            state=system.state,
-            plane=self._plane,
-            loop=loop,
-            context=context,
-            clock=self._clock,
-            report=self._tell,
-            send=self._send,
-            finish=self._finish,
-            log=self._logger,
-        )
-
     def _be_supervisor(self, order: Assign, system: SystemSpec) -> None:
-        from supervisors.runtime.factory import HostFactory
-        from supervisors.runtime.supervisor import SupervisorShell
-
-        sys.setswitchinterval(SWITCH_INTERVAL)
         part = decode_spec(order.part, SupervisorPart)
         self._beat_interval = part.heartbeat.interval
-        shell = SupervisorShell(
-            part=part,
-            incarnation=order.incarnation,
-            system=system,
-            system_bytes=order.system,
-            boot=self._boot,
-            loop=self._plane,
-            factory=HostFactory(self._boot),
-            log=self._logger(),
-            report=self._tell_now,
-            finish=self._finish,
-        )
+        log = self._log.logger()
+        shell = make_shell(order, part, system, self._boot, self._plane, log, self._tell_now, self._finish)
         self._shell = shell
+        if system.faults.enabled:
+            shell.fault_slot = self._slot
+            self._fault_hand().carries_supervisor(shell)
         shell.start(adopt=order.adopt)
 
     def _ordered_to_stop(self, timeout: float) -> None:
+        if self._faults is not None and self._faults.ignores_stop(lambda: self._ordered_to_stop(timeout)):
+            return
         if self._shell is not None:
             self._shell.order_stop()
         elif self._runner is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self._runner.order_stop)
-
-    def _logger(self) -> "Logger":
-        """The child's log, opened when somebody first writes to it: loguru costs a process 10 ms and a thread."""
-        with self._log_lock:
-            if self._log is None:
-                assert self._open_log is not None
-                self._log = self._open_log()
-            return self._log.logger
-
-    def _imported(self) -> None:
-        """The child's module is imported: one that uses loguru by itself writes to the child's log as well."""
-        if "loguru" in sys.modules:
-            self._logger()
 
     # ------------------------------------------------------------ beats and reports
 
     def _beat(self) -> None:
         if self._state == "ended" or not self._supervisor:
             return
-        if self._sequence % _VITALS_EVERY == 0:
-            self._vitals = os.getloadavg()[0], resident_bytes(), threading.active_count()
-        self._sequence += 1
-        progress = self._runner.progress if self._runner is not None else self._sequence
-        message = Beat(
-            self._path,
-            self._incarnation,
-            self._sequence,
-            self._clock.monotonic(),
-            progress,
-            *self._vitals,
-            self._clock.utc_ns(),
-        )
+        progress = self._runner.progress if self._runner is not None else None
+        message = self._pulse.beat(self._path, self._incarnation, progress)
         self._tell_now(message)
         if self._life is not None:
             self._life.tell()
@@ -448,10 +403,53 @@ class Host:
             self._send(self._supervisor, message)
 
     def _send(self, to: bytes, message: Message) -> None:
+        if self._faults is not None:
+            self._faults.plane_out(to, message)
+        else:
+            self._put(to, encode(message))
+
+    def _put(self, to: bytes, frame: bytes) -> None:
         try:
-            self._router.send_multipart((to, encode(message)), zmq.NOBLOCK)
+            self._router.send_multipart((to, frame), zmq.NOBLOCK)
         except zmq.ZMQError as error:
             self._defect(error)
+
+    # ------------------------------------------------------------ faults on purpose
+
+    def _fault_hand(self) -> "FaultHand":
+        """Made with the first word about faults; most hosts never hear one."""
+        if self._hand is None:
+            from supervisors.runtime.faulting import FaultHand
+            from supervisors.runtime.faultstage import Ways
+
+            self._hand = FaultHand(
+                plane=self._plane,
+                clock=self._clock,
+                slot=self._slot,
+                me=self._me,
+                data_dir=self._boot.data_dir,
+                ways=Ways(self._carry_out, self._take, self._put, self._hook),
+                defect=self._defect,
+            )
+        return self._hand
+
+    def _me(self) -> "Me":
+        from supervisors.runtime.faultstage import Me
+
+        runner, shell = self._runner, self._shell
+        ending = runner is not None and runner.stopping
+        if shell is not None:
+            ending = shell.machine.closing or shell.machine.ended
+        state = "ending" if ending and self._state != "ended" else self._state
+        allowed, above = self._faults_allowed, self._supervisor
+        return Me(self._path, self._incarnation, state, allowed, above, runner, self._context, self._loop)
+
+    def _hook(self, hooks: "FaultHooks | None") -> None:
+        self._faults = hooks
+
+    def _run_begins(self) -> None:
+        if self._hand is not None:
+            self._hand.run_begins()
 
     # ------------------------------------------------------------ the end
 
@@ -464,6 +462,8 @@ class Host:
             return
         self._publisher.open = False
         self._send_metrics()
+        if self._hand is not None:
+            self._hand.flush()
         self._state = "ended"
         if isinstance(message, Exited):
             self._reason = message.reason
@@ -477,15 +477,12 @@ class Host:
         except OSError as error:
             self._defect(error)
         self._tell_now(message)
-        if self._log is not None:
-            self._log.close()
+        self._log.close()
         self._plane.call_later(_LINGER, self._leave)
 
     def _leave(self) -> None:
         """End the process. Ray's own way out takes 100 ms and more; nothing of ours is left to put away."""
-        for kind in ("h", "p"):
-            Path(self._boot.plane_dir, f"{kind}-{self._boot.host}").unlink(missing_ok=True)
-        os._exit(0)
+        leave(self._boot)
 
     # ------------------------------------------------------------ questions
 
@@ -495,6 +492,6 @@ class Host:
 
     def _defect(self, error: BaseException) -> None:
         """A defect of our own in a callback: log it, go on."""
-        if self._open_log is not None:
+        if self._log.open is not None:
             traceback.print_exception(error)  # to Ray's log of this process, should ours not work
-            self._logger().opt(exception=error).error("defect in the plane of {}", self._path or self._boot.host)
+            self._log.logger().opt(exception=error).error("defect in the plane of {}", self._path or self._boot.host)

@@ -121,6 +121,7 @@ class Hosting:
             multiplier=shell.recovering.multiplier(peer.id),
             leased_at=peer.leased_at,
             holder=peer.holder,
+            faults=shell.faults.for_life(peer.id) if shell.faults is not None else b"",
         )
         shell.send(peer, message)
         shell.loop.call_later(ACK_TIMEOUT, lambda: self._check_acknowledged(peer, order, row))
@@ -202,6 +203,8 @@ class Hosting:
         shell.persist()
         path = shell.child_path(peer.id)
         multiplier = shell.recovering.multiplier(peer.id)
+        if shell.faults is not None:
+            shell.faults.hand_over(peer)
         shell.send(peer, Promote(path, peer.incarnation, peer.epoch, peer.leased_at, multiplier, peer.holder))
 
     # ------------------------------------------------------------ what they are told

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from supervisors.core.clock import Clock
 from supervisors.core.errors import Fenced, JournalFailed, NotActing, RecoveryError, StateError
+from supervisors.faults.board import NO_FAULTS, FaultSlot
+from supervisors.faults.order import Hook
 from supervisors.recovery.policy import AckMode, RecoverySpec
 from supervisors.runtime.checkpointing import Checkpointer
 from supervisors.runtime.codec import StateCodec, is_journaled
@@ -68,7 +70,8 @@ class ActorJournal:
         fatal: ends this life with that error; thread-safe. Its state would differ from its journal, or it is fenced.
         may_act: False once the lease ran out; asked on each append and each acknowledgement.
         log: opens the logger.
-        disk: where faults are injected.
+        disk: where the files are.
+        faults: of this process.
         tick: seconds between looks at what is due.
 
     Raises:
@@ -94,6 +97,7 @@ class ActorJournal:
         may_act: Callable[[], bool],
         log: "Callable[[], Logger]",
         disk: Disk = REAL_DISK,
+        faults: FaultSlot = NO_FAULTS,
         tick: float = _TICK,
     ) -> None:
         if not is_journaled(target):
@@ -110,6 +114,7 @@ class ActorJournal:
         self.loop = loop
         self.clock = clock
         self.disk = disk
+        self._faults = faults
         self.report = report
         self.fatal = fatal
         self.replica = Replica(target, StateCodec(target))
@@ -137,6 +142,7 @@ class ActorJournal:
             report=report,
             helper=self.helper,
             disk=disk,
+            faults=faults,
         )
         self._pending: deque[_Pending] = deque()
         self._acknowledged = 0
@@ -328,11 +334,13 @@ class ActorJournal:
     def _drain(self) -> None:
         """Apply what is acknowledged, in order; lets others run when it takes long."""
         self._draining = False
-        pending, replica = self._pending, self.replica
+        pending, replica, faults = self._pending, self.replica, self._faults
         apply = replica.target.apply
         acting = self._may_act()
         until = time.perf_counter() + SLICE
         while pending and pending[0].sequence <= self._acknowledged and self._over is None:
+            if faults.board is not None:
+                faults.crash_point(Hook.APPEND)
             sequence, event, done = pending.popleft()
             try:
                 result = apply(event)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisors.core.errors import StoreUnavailable
+from supervisors.faults.leases import FaultLeases
 from supervisors.recovery.policy import LeaseSpec, StoreLoss
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import HostRow
@@ -52,9 +53,9 @@ class Leases:
 
     def _open(self) -> LeaseStore:
         if self._store is None:
-            self._store = open_lease_store(
-                self._shell.system.state, Path(self._shell.boot.data_dir), system=self._shell.system.system
-            )
+            system = self._shell.system
+            store = open_lease_store(system.state, Path(self._shell.boot.data_dir), system=system.system)
+            self._store = FaultLeases(store, self._shell.fault_slot) if system.faults.enabled else store
         return self._store
 
     def prepare(self) -> None:
@@ -85,10 +86,11 @@ class Leases:
         Sets ``peer.epoch``, ``peer.leased_at`` and ``peer.holder``. The start's own time-outs bound the wait.
         """
         peer.holder = self._holder_of(row)
-        if self._shell.system.state == "file":
+        store = self._open()
+        if self._shell.system.state == "file" and not (isinstance(store, FaultLeases) and store.busy):
             self._ask(peer, row, spec, granted, soon=lambda then: then())
         else:
-            # a database may take a second to say that it is down: not in the plane's thread
+            # a database, or a fault, may take a second to say that it is down: not in the plane's thread
             soon = self._shell.loop.call_soon
             self._shell.executor.submit(lambda: self._ask(peer, row, spec, granted, soon))
 

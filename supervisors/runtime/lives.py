@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from supervisors.core.clock import Clock
 from supervisors.core.errors import Fenced, RecoveryError
 from supervisors.core.reasons import ExitKind, ExitReason, crash
+from supervisors.faults.board import NO_FAULTS, FaultSlot
+from supervisors.faults.disk import FaultDisk
+from supervisors.faults.leases import FaultLeases
 from supervisors.recovery.policy import LeaseSpec, RecoverySpec, StandbyKind, StoreLoss
 from supervisors.runtime.boot import HostBoot
 from supervisors.runtime.context import HostContext
@@ -37,6 +40,7 @@ from supervisors.signals.messages import (
     Unfollow,
 )
 from supervisors.spec.compiled import WorkerSpec
+from supervisors.state.disk import REAL_DISK
 from supervisors.state.folders import state_folder
 from supervisors.state.keeper import LeaseKeeper
 from supervisors.state.leases import BOOT_CLOCK, LeaseStore, open_lease_store
@@ -65,6 +69,7 @@ class Life:
         send: sends to a host by its ROUTER identity, in the plane's thread.
         finish: ends this host with a last message, from any thread.
         log: opens the logger.
+        faults: of this process; None: the topology allows none, and nothing is put in their way.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Life:
         send: Callable[[bytes, Message], None],
         finish: Callable[[Message], None],
         log: "Callable[[], Logger]",
+        faults: FaultSlot | None = None,
     ) -> None:
         assert spec.recovery is not None
         self._spec = spec
@@ -99,6 +105,7 @@ class Life:
         self._send = send
         self._finish = finish
         self._log = log
+        self._faults = faults
         self._rung = rung
         self._leased_at = leased_at
         self._holder = holder
@@ -175,6 +182,8 @@ class Life:
             fatal=self._fatal,
             may_act=self.may_act,
             log=self._log,
+            disk=REAL_DISK if self._faults is None else FaultDisk(REAL_DISK, self._faults),
+            faults=self._faults or NO_FAULTS,
         )
 
     async def _follow(self, journal: ActorJournal) -> None:
@@ -269,7 +278,8 @@ class Life:
 
     def _open_store(self) -> LeaseStore:
         if self._store is None:
-            self._store = open_lease_store(self._state, Path(self._boot.data_dir), system=self._boot.system)
+            store = open_lease_store(self._state, Path(self._boot.data_dir), system=self._boot.system)
+            self._store = store if self._faults is None else FaultLeases(store, self._faults)
         return self._store
 
     async def _until_leased(self) -> None:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import importlib
 import os
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -12,10 +14,14 @@ import msgspec
 import ray
 
 from supervisors.core.reasons import ExitReason
+from supervisors.runtime.boot import HostBoot, HostInfo
 from supervisors.signals.messages import Assign
+from supervisors.signals.proc import process_start_time
 from supervisors.spec.compiled import LogsSpec
 
 if TYPE_CHECKING:
+    from loguru import Logger
+
     from supervisors.trail.logs import ChildLog
 
 T = TypeVar("T")
@@ -38,6 +44,34 @@ def preload(modules: tuple[str, ...]) -> None:
 def reachable(endpoints: str) -> str:
     """A socket bound to every address of the machine is told by the address other nodes know it by."""
     return endpoints.replace("0.0.0.0", ray.util.get_node_ip_address())
+
+
+def addresses(boot: HostBoot, kind: str) -> list[str]:
+    """What a host's socket of this kind (``h`` its plane, ``p`` its publisher) is bound to."""
+    if boot.transport == "tcp":
+        return [f"tcp://{boot.bind}:*"]
+    found = [f"ipc://{boot.plane_dir}/{kind}-{boot.host}"]
+    return [*found, f"tcp://{boot.bind}:*"] if boot.nodes and kind == "p" else found
+
+
+def describe(boot: HostBoot, endpoint: str, pub: str) -> HostInfo:
+    """How to reach this process."""
+    pid = os.getpid()
+    return HostInfo(
+        host=boot.host,
+        pid=pid,
+        start_time=process_start_time(pid) or 0,
+        node=str(ray.get_runtime_context().get_node_id()),
+        endpoint=reachable(endpoint),
+        pub=reachable(pub),
+    )
+
+
+def leave(boot: HostBoot) -> None:
+    """End this process; its sockets' files go with it."""
+    for kind in ("h", "p"):
+        Path(boot.plane_dir, f"{kind}-{boot.host}").unlink(missing_ok=True)
+    os._exit(0)
 
 
 def hand_over(loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[T]", value: T) -> None:
@@ -70,6 +104,34 @@ def log_opener(data_dir: str, order: Assign, logs: LogsSpec) -> "Callable[[], Ch
     return open_log
 
 
+class LazyLog:
+    """A child's log, opened when somebody first writes to it: loguru costs a process 10 ms and a thread."""
+
+    def __init__(self) -> None:
+        self._log: ChildLog | None = None
+        self._lock = threading.Lock()
+        #: opens it; None until the host is assigned
+        self.open: Callable[[], ChildLog] | None = None
+
+    def logger(self) -> "Logger":
+        """The log."""
+        with self._lock:
+            if self._log is None:
+                assert self.open is not None
+                self._log = self.open()
+            return self._log.logger
+
+    def imported(self) -> None:
+        """The child's module is imported: one that uses loguru by itself writes to the child's log as well."""
+        if "loguru" in sys.modules:
+            self.logger()
+
+    def close(self) -> None:
+        """Write what is left."""
+        if self._log is not None:
+            self._log.close()
+
+
 def keep_reason(plane_dir: str, host: str, reason: ExitReason) -> None:
     """For a supervisor that is away: its replacement reads why this host ended.
 
@@ -77,3 +139,9 @@ def keep_reason(plane_dir: str, host: str, reason: ExitReason) -> None:
         OSError: it cannot be written.
     """
     (Path(plane_dir) / f"exit-{host}").write_bytes(msgspec.json.encode(reason))
+
+
+def ray_kill(namespace: str, actor: str) -> None:
+    """Have Ray kill one of its actors; one that is gone is no error. Takes milliseconds: not in the plane's thread."""
+    with contextlib.suppress(ValueError, ray.exceptions.RayError):
+        ray.kill(ray.get_actor(actor, namespace=namespace), no_restart=True)

@@ -22,6 +22,7 @@ import zmq
 
 from supervisors.core.paths import ROOT, TreePath, join
 from supervisors.core.reasons import ExitKind, ExitReason, init_error
+from supervisors.faults.board import NO_FAULTS
 from supervisors.runtime import adoption
 from supervisors.runtime.answers import Answers
 from supervisors.runtime.boot import HostBoot
@@ -80,6 +81,8 @@ from supervisors.tree.model import ChildType
 if TYPE_CHECKING:
     from loguru import Logger
 
+    from supervisors.runtime.faultdesk import FaultDesk
+
 
 class SupervisorShell:
     """One supervisor process's body.
@@ -133,6 +136,10 @@ class SupervisorShell:
         self.executor = ThreadPoolExecutor(8, thread_name_prefix="factory")
         self.child_path = child_path or (lambda child_id: join(self.path, child_id))
         self.system_bytes = system_bytes
+        #: where hooks of this process find what is armed; filled only where the topology allows faults
+        self.fault_slot = NO_FAULTS
+        #: of a supervisor whose topology allows faults
+        self.faults: FaultDesk | None = None
         self._report = report
         self._finish = finish
         self._exit_filter = exit_filter

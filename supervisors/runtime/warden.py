@@ -19,12 +19,14 @@ from supervisors.core.paths import ROOT
 from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
 from supervisors.runtime import cluster
 from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, build_id
+from supervisors.runtime.census import STOPPING
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.detection import bury_files
 from supervisors.runtime.factory import HostFactory, is_default
 from supervisors.runtime.folders import DirectoryLock, Folders, clear
 from supervisors.runtime.store import GoalStore
 from supervisors.runtime.supervisor import SupervisorShell
+from supervisors.runtime.undoing import end_faults
 from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import Exited, Message, StartFailed
 from supervisors.signals.proc import kill_certain, pid_alive, wait_gone
@@ -137,6 +139,11 @@ class Warden:
         return self._stop.is_set()
 
     @property
+    def adopted(self) -> bool:
+        """True when the system ran before this launcher did."""
+        return self._adopting
+
+    @property
     def up(self) -> bool:
         """True once the root has been up."""
         return self._up.is_set()
@@ -149,6 +156,7 @@ class Warden:
         """
         if self._trail is not None:
             self._trail.write(EventKind.SYSTEM_STOPPING, ROOT)
+        undoing = self._end_faults(force)
         shell = self._shell
         if shell is not None and not self._down.is_set():
             self.loop.call_soon(lambda: shell.order_stop(SHUTDOWN))
@@ -156,10 +164,21 @@ class Warden:
                 if force():
                     break
         self._end_hosts()
+        undoing.join()  # what did not answer is gone by now, and its faults with it
         if self._trail is not None:
             self._trail.write(EventKind.SYSTEM_STOPPED, ROOT, reason=self._outcome.reason)
         self._close(end_ray=True)
         return self._outcome
+
+    def _end_faults(self, force: Callable[[], bool]) -> threading.Thread:
+        """No fault is injected from now on, and none outlives the system: wait until all are reverted, or ``force``."""
+        if self._store is not None:
+            self._store.put(**{STOPPING: "1"})
+        undoing = threading.Thread(target=end_faults, args=(self.folders.data,), name="faults", daemon=True)
+        undoing.start()
+        while undoing.is_alive() and not force():
+            undoing.join(0.05)
+        return undoing
 
     # ------------------------------------------------------------ launching
 
@@ -176,6 +195,7 @@ class Warden:
         elif self._address is not None:
             address = self._address
         else:
+            end_faults(folders.data)  # of a run that ended without a word
             cluster.stop_local(folders)
             self._say("starting Ray")
             address = cluster.start_local(folders, self._stop.is_set)
@@ -217,7 +237,7 @@ class Warden:
         topology = decode_topology(store)
         if self._topology is not None and self._topology.digest != topology.digest:
             self._say("the topology file differs from what runs; what runs goes on unchanged")
-        store.put(warden_pid=str(os.getpid()))
+        store.put(warden_pid=str(os.getpid()), **{STOPPING: ""})
         system = topology.system
         boot = HostBoot(
             host=WARDEN,

@@ -25,6 +25,8 @@ from supervisors.spec.compiled import WorkerSpec
 #: what the base class of all Actors bears, and its ``Config`` that takes nothing
 _MARK = "__rayvisor_actor__"
 _STAND_IN = "__rayvisor_no_config__"
+#: seconds between two cancellations of a body that goes on all the same
+_CANCEL_AGAIN = 0.1
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -75,6 +77,12 @@ class NoLife:
         """Nothing to put away."""
 
 
+class StartHooks(Protocol):
+    """What faults do before ``start``; see ``supervisors.runtime.faulthooks``."""
+
+    async def starts(self) -> None: ...
+
+
 class _ActorClass(Protocol):
     Config: "type[BaseModel]"
 
@@ -105,6 +113,7 @@ class WorkerRunner:
         imported: called once the worker's module is imported.
         life: its journal, lease and part as a standby.
         beat_interval: seconds between turns of the progress counter.
+        running: called once ``run`` is about to be awaited.
     """
 
     def __init__(
@@ -117,6 +126,7 @@ class WorkerRunner:
         beat_interval: float,
         imported: Callable[[], None] = lambda: None,
         life: LifeOfWorker | None = None,
+        running: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self.incarnation = incarnation
@@ -127,6 +137,7 @@ class WorkerRunner:
         self._report = report
         self._finish = finish
         self._imported = imported
+        self._running = running
         self._life = life or NoLife()
         self._interval = beat_interval
         self._target: object = None
@@ -136,6 +147,18 @@ class WorkerRunner:
         self._stopping = False
         #: why a method that was called wants this process to end
         self._wish: ExitReason | None = None
+        #: set while a fault is armed in this process
+        self.faults: StartHooks | None = None
+
+    @property
+    def target(self) -> object:
+        """The user's object; None before it is made."""
+        return self._target
+
+    @property
+    def stopping(self) -> bool:
+        """An order to stop came."""
+        return self._stopping
 
     # ------------------------------------------------------------ life
 
@@ -162,6 +185,7 @@ class WorkerRunner:
         else:
             self._report(Started(self.spec.path, self.incarnation))
         self._body = asyncio.ensure_future(_contained(self._work()))
+        self._running()
         reason = await self._outcome(self._body) or (SHUTDOWN if self._stopping else NORMAL)
         if waiting is not None:
             waiting.cancel()
@@ -190,6 +214,15 @@ class WorkerRunner:
         if self._body is not None:
             self._body.cancel()
 
+    def break_off(self, error: BaseException) -> None:
+        """Have ``run`` end as if it had raised ``error``: what it awaits is cancelled until it has ended."""
+        body = self._body
+        if self._stopping or body is None or body.done():
+            return
+        self._wish = _reason(error)
+        body.cancel()
+        asyncio.get_running_loop().call_later(_CANCEL_AGAIN, self.break_off, error)
+
     async def _bring_up(self) -> None:
         cls = load_class(self.spec.actor)
         self._imported()
@@ -199,8 +232,12 @@ class WorkerRunner:
             self._target = actor
             actor.ctx = self._context
             await self._life.begin(actor)
+            if self.faults is not None:
+                await self.faults.starts()
             await actor.start(self._context)
             return
+        if self.faults is not None:
+            await self.faults.starts()
         arguments = msgspec.json.decode(self.spec.config, type=dict[str, object])
         if not _has_async_methods(cls):
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="methods")
@@ -221,7 +258,9 @@ class WorkerRunner:
         if task.cancelled():
             return SHUTDOWN if self._stopping else self._wish or crash("cancelled itself")
         error = task.exception()
-        return None if error is None else _reason(error)
+        if error is None:
+            return None if self._stopping else self._wish
+        return _reason(error)
 
     async def _put_away(self, reason: ExitReason) -> ExitReason:
         if self._actor is None:

@@ -1,0 +1,134 @@
+"""Arms and ends faults over the plane, for whoever may wait for the answer: injector, watchdog, emergency stop.
+
+Light to import: the watchdog has to be up before the first fault.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+
+import msgspec
+
+from supervisors.faults.order import ArmedState, FaultOrder, encode
+from supervisors.signals.client import Answer, Answered, PlaneClient
+from supervisors.signals.fault_messages import FaultsNow
+from supervisors.signals.loop import Callback, PlaneLoop
+
+#: endpoints it keeps a socket to; more than may be hit at one time in any sane system
+MOST = 64
+
+
+class FaultPlane:
+    """Asks processes to arm and end faults. Thread-safe; its thread starts with the first question.
+
+    Args:
+        name: of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: PlaneLoop | None = None
+        self._client: PlaneClient | None = None
+        #: endpoints in the order they were last used: hosts come and go, and each costs a socket
+        self._used: dict[str, None] = {}
+
+    def arm(self, orders: Sequence[tuple[str, FaultOrder]], timeout: float) -> list[FaultsNow | None]:
+        """Arm each order at its endpoint, all at once; an answer for each, None where there was none in time."""
+        client = self._ready()
+        answers: list[FaultsNow | None] = [None] * len(orders)
+        left = threading.Semaphore(0)
+
+        def answered(index: int, answer: Answer | None) -> None:
+            answers[index] = answer if isinstance(answer, FaultsNow) else None
+            left.release()
+
+        def send() -> None:
+            for index, (endpoint, order) in enumerate(orders):
+                self._use(client, endpoint)
+                client.arm(endpoint, encode((order,)), timeout, partial(answered, index))
+
+        self._call(send)
+        for _ in orders:
+            left.acquire(timeout=timeout + 1.0)
+        return answers
+
+    def disarm(self, endpoint: str, fault_id: str, timeout: float) -> list[ArmedState] | None:
+        """End a fault; what is armed there then. None: no answer in time."""
+        return self._ask(endpoint, lambda client, done: client.disarm(endpoint, fault_id, timeout, done), timeout)
+
+    def armed(self, endpoint: str, timeout: float) -> list[ArmedState] | None:
+        """What is armed at an endpoint. None: no answer in time."""
+        return self._ask(endpoint, lambda client, done: client.ask_faults(endpoint, timeout, done), timeout)
+
+    def forget(self, endpoint: str) -> None:
+        """Close the socket to a process that is gone."""
+        client = self._client
+        if client is not None:
+            self._call(lambda: client.forget(endpoint))
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._lock:
+            loop, self._loop, self._client = self._loop, None, None
+        if loop is not None:
+            loop.stop()
+
+    def __enter__(self) -> "FaultPlane":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ready(self) -> PlaneClient:
+        with self._lock:
+            if self._client is None:
+                self._loop = PlaneLoop(self._name, lambda error: None)
+                self._client = PlaneClient(self._loop)
+                self._loop.start()
+            return self._client
+
+    def _call(self, callback: Callback) -> None:
+        loop = self._loop
+        if loop is not None:
+            loop.call_soon(callback)
+
+    def _use(self, client: PlaneClient, endpoint: str) -> None:
+        """In the loop's thread."""
+        self._used.pop(endpoint, None)
+        self._used[endpoint] = None
+        if len(self._used) > MOST:
+            oldest = next(iter(self._used))
+            del self._used[oldest]
+            client.forget(oldest)
+
+    def _ask(
+        self, endpoint: str, ask: Callable[[PlaneClient, Answered], None], timeout: float
+    ) -> list[ArmedState] | None:
+        client = self._ready()
+        done = threading.Event()
+        answers: list[FaultsNow] = []
+
+        def answered(answer: Answer | None) -> None:
+            if isinstance(answer, FaultsNow):
+                answers.append(answer)
+            done.set()
+
+        def send() -> None:
+            self._use(client, endpoint)
+            ask(client, answered)
+
+        self._call(send)
+        done.wait(timeout + 1.0)
+        return states_of(answers[0]) if answers else None
+
+
+def states_of(answer: FaultsNow) -> list[ArmedState]:
+    """What an answer says is armed; empty when it cannot be read."""
+    try:
+        return msgspec.msgpack.decode(answer.body, type=list[ArmedState]) if answer.body else []
+    except msgspec.MsgspecError:
+        return []

@@ -1,0 +1,173 @@
+"""The watchdog as a process: deadline, death of the injector, emergency stop, its own death, and one at a time."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from supervisors.faults.order import FaultOrder
+from supervisors.faults.request import FaultRecord, FaultRequest, Hit, RecordState
+from supervisors.runtime import watching
+from supervisors.runtime.injecting import Injector
+from supervisors.runtime.watchdog import due
+from supervisors.signals.proc import pid_alive, process_start_time
+
+from .faulted import FakeSystem, until
+
+_ROOT = Path(__file__).parents[3]
+#: what a revert may take after its cause (FLT-2)
+WITHIN = 1.0
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[FakeSystem]:
+    made = FakeSystem(tmp_path)
+    yield made
+    made.close()
+
+
+def _request(seconds: float = 50.0) -> FaultRequest:
+    return FaultRequest("delay", "/cell/a", seconds=seconds)
+
+
+def _reverted(system: FakeSystem) -> dict[str, object]:
+    event = until(lambda: system.trail("fault_reverted"), "reverted")[0]
+    return {"t": event.t, **event.data}
+
+
+def test_the_deadline(system: FakeSystem) -> None:
+    with Injector(system.data_dir, tied=False) as injector:
+        injection = injector.inject(_request(0.3))
+    found = _reverted(system)
+    assert found["ok"] is True
+    assert (found["by"], found["why"]) == ("watchdog", "its time is over")
+    assert 0.3 <= float(str(found["t"])) - injection.injected_at < 0.3 + WITHIN
+    assert system.host("/cell/a").armed == {}
+
+
+def test_the_injector_killed(system: FakeSystem) -> None:
+    script = f"""
+        import time
+        from pathlib import Path
+        from supervisors.faults.request import FaultRequest
+        from supervisors.runtime.injecting import Injector
+        injector = Injector(Path({str(system.data_dir)!r}))
+        injector.inject(FaultRequest("delay", "/cell/a", seconds=50.0))
+        print("armed", flush=True)
+        time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=_ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"armed\n"
+        assert len(system.host("/cell/a").armed) == 1
+        process.kill()
+        killed = time.monotonic()
+        found = _reverted(system)
+    assert found["why"] == "its injector is gone"
+    assert float(str(found["t"])) - killed < WITHIN
+    assert system.host("/cell/a").armed == {}
+
+
+def test_killed_itself_it_is_started_anew(system: FakeSystem) -> None:
+    with Injector(system.data_dir, tied=False) as injector:
+        injector.inject(_request(1.0))
+    pid, start = watching.watcher(system.data_dir)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not pid_alive(pid, start), "killed")
+    assert watching.watcher(system.data_dir) == (0, 0)
+    watching.look_after(system.data_dir)
+    until(lambda: watching.watcher(system.data_dir)[0] not in (0, pid), "another one watches")
+    assert _reverted(system)["by"] == "watchdog"
+
+
+def test_nobody_is_started_for_nothing(system: FakeSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Path] = []
+    monkeypatch.setattr(watching, "begin", begun.append)
+    watching.look_after(system.data_dir)
+    assert begun == []
+
+
+def test_one_at_a_time_and_it_ends_when_nothing_is_left(system: FakeSystem) -> None:
+    watching.ensure(system.data_dir)
+    first = watching.watcher(system.data_dir)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import pathlib, supervisors.runtime.watchdog as w; w.main(pathlib.Path({str(system.data_dir)!r}))",
+        ],
+        cwd=_ROOT,
+        timeout=20,
+        check=True,
+    )
+    assert done.returncode == 0
+    assert watching.watcher(system.data_dir) in (first, (0, 0))
+    until(lambda: not pid_alive(*first), "it ends by itself")
+    assert watching.watcher(system.data_dir) == (0, 0)
+
+
+def test_told_to_end_it_reverts_first(system: FakeSystem) -> None:
+    with Injector(system.data_dir, tied=False) as injector:
+        injector.inject(_request())
+    pid, start = watching.watcher(system.data_dir)
+    os.kill(pid, signal.SIGTERM)
+    assert _reverted(system)["why"] == "the watchdog was told to end"
+    until(lambda: not pid_alive(pid, start), "it ends")
+
+
+def test_what_could_not_be_reverted_is_tried_again(system: FakeSystem) -> None:
+    with Injector(system.data_dir, tied=False) as injector:
+        injector.inject(_request(0.2))
+    system.host("/cell/a").stubborn = True
+    until(system.log.stuck, "it gave up for now", 30.0)
+    system.host("/cell/a").stubborn = False
+    until(lambda: not system.log.stuck() and system.log.done(), "reverted after all", 30.0)
+    assert "still has it armed" in (system.log.folder / watching.LOG).read_text()
+
+
+def test_a_watchdog_is_up_fast_and_imports_little(system: FakeSystem) -> None:
+    code = "import supervisors.runtime.watchdog, sys; print({'ray', 'pydantic', 'loguru'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout == "set()\n"
+
+
+_PID, _START = os.getpid(), process_start_time(os.getpid()) or 0
+_ARMED = FaultRecord(
+    FaultOrder("f-1", "delay", "/a"),
+    "host",
+    Hit(),
+    RecordState.ARMED,
+    planned_at=100.0,
+    deadline=110.0,
+    tied=5,
+    tied_start=1,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "now", "aborted", "lives", "why"),
+    [
+        ({}, 105.0, 0.0, True, ""),
+        ({}, 110.0, 0.0, True, "its time is over"),
+        ({}, 105.0, 0.0, False, "its injector is gone"),
+        ({"tied": 0}, 105.0, 0.0, True, ""),
+        ({}, 105.0, 104.0, True, "emergency stop"),
+        ({}, 105.0, 99.0, True, ""),
+        ({}, 50.0, 0.0, True, "the machine was started anew"),
+        ({"state": RecordState.PLANNED}, 105.0, 0.0, True, ""),
+        ({"state": RecordState.PLANNED}, 110.0, 0.0, True, "it was never armed"),
+        ({"state": RecordState.PLANNED}, 105.0, 0.0, False, "its injector is gone"),
+    ],
+)
+def test_when_a_revert_is_due(fields: dict[str, object], now: float, aborted: float, lives: bool, why: str) -> None:
+    assert due(msgspec.structs.replace(_ARMED, **fields), now, aborted, lives) == why
