@@ -7,7 +7,7 @@ import sys
 import typer
 
 from supervisors import __version__
-from supervisors.cli import files, journal, logs, look, orders, recovery, reload
+from supervisors.cli import chaos, drill, files, inject, journal, logs, look, orders, recovery, reload
 from supervisors.cli import run as running
 from supervisors.cli.common import FAILED, complain, print_line
 from supervisors.core.errors import RayvisorError
@@ -40,6 +40,9 @@ for command in (*files.COMMANDS, *running.COMMANDS, *reload.COMMANDS, *look.COMM
 app.add_typer(orders.child, name="child")
 app.add_typer(journal.journal, name="journal")
 app.add_typer(recovery.recovery, name="recovery")
+app.add_typer(inject.inject, name="inject")
+app.add_typer(chaos.chaos, name="chaos")
+app.command()(drill.drill)
 
 
 def run() -> None:

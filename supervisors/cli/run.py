@@ -85,6 +85,11 @@ def down(
             _say_down(data_dir, began, json_=json_)
             return
     console("WARNING")
+    if holder <= 0:
+        # its launcher is dead: nobody else reverts what is left of faults
+        from supervisors.runtime.undoing import end_faults
+
+        end_faults(folders.data)
     try:
         warden = _warden(data_dir, None, (), None, quiet=json_)
         warden.launch()
@@ -299,6 +304,7 @@ class _Run:
                     announced = True
                     deadline = time.monotonic() + self._span if self._span is not None else deadline
                     self._announce(time.monotonic() - began, url, live)
+                    self._inject(warden)
         finally:
             if live is not None:
                 live.stop()
@@ -310,6 +316,18 @@ class _Run:
         self._ended.set()
         self._show(follower, None)
         return self._conclude(warden, outcome.reason.is_abnormal, str(outcome.reason), healthy)
+
+    def _inject(self, warden: "Warden") -> None:
+        """Faults the topology declares; a system that was adopted had them when it came up."""
+        faults = self._compiled.system.faults
+        if faults.enabled and faults.inject and not warden.adopted:
+            from supervisors.runtime.declared import inject_declared
+
+            def said(line: str) -> None:
+                err.print(line, style="yellow", markup=False)
+
+            arguments = (warden.folders.data, faults, self._ended, said)
+            threading.Thread(target=inject_declared, args=arguments, name="declared", daemon=True).start()
 
     def _conclude(self, warden: "Warden", abnormal: bool, reason: str, unhealthy: str) -> int:
         if abnormal:
@@ -369,6 +387,7 @@ class _Run:
     def _look(self, observer: "object") -> None:
         from supervisors.runtime.clock import SystemClock
         from supervisors.runtime.observer import Observer
+        from supervisors.runtime.watching import look_after
 
         assert isinstance(observer, Observer)
         assert self._warden is not None
@@ -376,6 +395,7 @@ class _Run:
         spec = self._compiled.system.trail
         while not self._ended.wait(_LOOK_EVERY):
             self._status = observer.status()
+            look_after(self._warden.folders.data)
             trail.rotate_if_needed(spec.rotate, spec.keep)
 
     def _show(self, follower: Follower, live: Live | None) -> None:
