@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from supervisors.chaos.reading import read_experiment, read_text
 from supervisors.cli.main import app
 from supervisors.spec import check_file
-from tests.docs.pages import EXAMPLES, ROOT
+from tests.docs.pages import EXAMPLES, ROOT, blocks
 
 _ALL = sorted(EXAMPLES.rglob("*.yaml"))
 SCRIPTS = [path for path in _ALL if re.search(r"^steps:", path.read_text("utf-8"), re.MULTILINE)]
 BROKEN = EXAMPLES / "broken.yaml"
-TOPOLOGIES = [ROOT / "topology.yaml", *(path for path in _ALL if path not in SCRIPTS and path != BROKEN)]
+EXPERIMENTS = [path for path in _ALL if path.parent.name == "experiments"]
+TOPOLOGIES = [ROOT / "topology.yaml", *(path for path in _ALL if path not in (*SCRIPTS, *EXPERIMENTS, BROKEN))]
 
 
 def _name(path: Path) -> str:
@@ -40,6 +42,20 @@ def test_a_script_runs(path: Path) -> None:
     done = CliRunner().invoke(app, ["simulate", "--script", str(path)])
     assert done.exit_code == 0, done.output
     assert "failures" in done.stdout
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=_name)
+def test_an_experiment_passes_the_check(path: Path) -> None:
+    loaded = read_experiment(path)
+    assert loaded.report.findings == ()
+    assert loaded.known.topology is not None
+
+
+def test_experiments_in_the_guide_pass_the_check() -> None:
+    shown = [block for block in blocks("yaml") if re.search(r"^method:", block.text, re.MULTILINE)]
+    assert shown
+    for block in shown:
+        assert read_text(block.text, str(EXAMPLES / "experiments" / "shown.yaml")).report.findings == (), block
 
 
 def test_every_example_is_listed() -> None:
