@@ -154,6 +154,11 @@ def one_acts(history: History, found: Findings) -> None:
                 text = f"lives {first.incarnation} and {one.incarnation} of {one.path} act in epoch {one.epoch}"
                 found.broken(text, path=one.path, at=one.completed, evidence=(_held(first), _told(one)))
     _overlaps(history.trail, found)
+    for rival in history.rivals:
+        found.looked_at += 1
+        if rival.stolen:
+            text = f"{rival.fault} got the lease of {rival.path} {rival.stolen} times while another's was running"
+            found.broken(text, path=rival.path, at=0.0, evidence=(rival.why,))
     if not found.looked_at:
         found.lacks("no life with an epoch on the trail")
 

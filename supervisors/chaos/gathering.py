@@ -12,12 +12,14 @@ from supervisors.chaos.final import final_of_status, final_of_trail
 from supervisors.chaos.history import (
     Asked,
     EpochRun,
+    Fault,
     FinalState,
     History,
     Journal,
     Leftovers,
     Operation,
     Outcome,
+    Rival,
     RunEvent,
     RunKind,
     RunWord,
@@ -27,6 +29,7 @@ from supervisors.chaos.history import (
 from supervisors.chaos.recording import Recorded
 from supervisors.core.errors import StateError
 from supervisors.faults.catalogue import FaultKind
+from supervisors.faults.contender import read_seen
 from supervisors.faults.kinds import CATALOGUE
 from supervisors.state.folders import JOURNAL, STATE, journal_folder
 from supervisors.state.journal import FindingKind, JournalReader, Record
@@ -69,6 +72,7 @@ def gather(
     run_events = recorded.events if recorded is not None else ()
     outcome, why = _outcome(run_events)
     facts = tuple(tree)
+    faults = faults_of(events, kinds, before=before)
     return History(
         asked=recorded.asked if recorded is not None else _nothing_asked(data_dir, events),
         began=recorded.asked.started if recorded is not None else (events[0].t if events else 0.0),
@@ -76,7 +80,7 @@ def gather(
         outcome=outcome,
         why=why,
         events=run_events,
-        faults=faults_of(events, kinds, before=before),
+        faults=faults,
         trail=tuple(events),
         operations=operations,
         journals=read_journals(data_dir, operations, applied, id_field, facts),
@@ -85,7 +89,17 @@ def gather(
         final=_final(status, (*before, *events)),
         leftovers=leftovers,
         gaps=tuple(gaps),
+        rivals=_rivals(data_dir, faults),
     )
+
+
+def _rivals(data_dir: Path, faults: Iterable[Fault]) -> tuple[Rival, ...]:
+    found = []
+    for one in faults:
+        seen = read_seen(data_dir, one.id) if one.kind == "contend" else None
+        if seen is not None:
+            found.append(Rival(one.id, one.targets[0], seen.asked, seen.violations, seen.why))
+    return tuple(found)
 
 
 def _nothing_asked(data_dir: Path, events: list[TrailEvent]) -> Asked:

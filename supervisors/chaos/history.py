@@ -282,6 +282,16 @@ class Tenure(msgspec.Struct, frozen=True):
     how: str = "ready"
 
 
+class Rival(msgspec.Struct, frozen=True):
+    """What a second contender for a lease saw (the fault ``contend``): ``stolen`` grants while another's was running."""
+
+    fault: str
+    path: str
+    asked: int
+    stolen: int = 0
+    why: str = ""
+
+
 class History(msgspec.Struct, frozen=True):
     """``history.json``: everything one run recorded.
 
@@ -299,6 +309,7 @@ class History(msgspec.Struct, frozen=True):
         final: children at the end; None: the system did not answer and was not stopped in order.
         leftovers: None: nobody looked.
         gaps: what could not be read, in words: torn lines, trail segments that are gone.
+        rivals: contenders for leases.
         schema: version of the format.
     """
 
@@ -317,6 +328,7 @@ class History(msgspec.Struct, frozen=True):
     final: tuple[FinalState, ...] | None = None
     leftovers: Leftovers | None = None
     gaps: tuple[str, ...] = ()
+    rivals: tuple[Rival, ...] = ()
     schema: int = SCHEMA
 
 

@@ -15,6 +15,7 @@ from supervisors.chaos.history import (
     Leftovers,
     Operation,
     Result,
+    Rival,
     RunKind,
     Tenure,
 )
@@ -86,6 +87,10 @@ BROKEN: dict[str, tuple[Invariant, Callable[[], History]]] = {
     "a life before the last has ended": (
         Invariant.ONE_ACTS,
         lambda: history([*good(), *start(30.0, "/job", 2, 10, restart=True)]),
+    ),
+    "a rival got a lease that was running": (
+        Invariant.ONE_ACTS,
+        lambda: replaced(rivals=(Rival("f-1", "/ledger", 40, 1, "token 8 while 7 ran"),)),
     ),
     "an epoch goes back": (
         Invariant.EPOCH_GROWS,
