@@ -120,6 +120,8 @@ def _conclude(course: "Course") -> None:
         for path, how in result.not_healed.items():
             err.print("not healed ", style="bold red", end="")
             err.print(f"{path}: {how}", markup=False)
+    elif not result.acted:
+        out.print("reverted; it waited for an occasion and never acted", style="yellow")
     else:
         out.print("reverted, and healthy again", style="green")
 

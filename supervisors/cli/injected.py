@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from supervisors.core.errors import LaunchError
+from supervisors.faults.order import Hook
 from supervisors.faults.request import FaultRecord, FaultRequest, RecordState
 from supervisors.runtime.injecting import Injection, Injector
 from supervisors.runtime.observer import Observer
@@ -61,7 +62,10 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct, frozen=True):
-    """The whole course: ``not_healed`` says of each target that is not healthy how it is."""
+    """The whole course: ``not_healed`` says of each target that is not healthy how it is.
+
+    ``acted``: False when the fault waited for an occasion that never came.
+    """
 
     id: str
     fault: str
@@ -72,6 +76,7 @@ class Result(msgspec.Struct, frozen=True):
     ended: list[Ended]
     reverted: bool
     not_healed: dict[str, str]
+    acted: bool = True
 
 
 class Course:
@@ -153,7 +158,13 @@ class Course:
             ended=ended,
             reverted=all(one.ok for one in ended),
             not_healed=self._not_healed,
+            acted=not self._waits() or any(one.kind != EventKind.FAULT_REVERTED for one in self._events),
         )
+
+    def _waits(self) -> bool:
+        """True of a fault that acts on an occasion, which its process then tells of."""
+        hooks = {hook for one in self._records for hook in one.order.hooks}
+        return bool(hooks) and not hooks & {Hook.NOW, Hook.RUN, Hook.BEATS, Hook.CLOCK}
 
     # ------------------------------------------------------------ the trail
 
