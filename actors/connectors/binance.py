@@ -308,7 +308,8 @@ class BinanceConnector(Actor):
         reason = "connection lost"
         try:
             self._step(Connected())
-            while not listener.closed.is_set():
+            # a connection that was reset right after its handshake may be over without a word to the listener
+            while not (listener.closed.is_set() or transport.is_disconnected):
                 self._step(Ticked())
                 self._reap()
                 self._export()

@@ -283,7 +283,7 @@ class Tenure(msgspec.Struct, frozen=True):
 
 
 class Rival(msgspec.Struct, frozen=True):
-    """What a second contender for a lease saw (the fault ``contend``): ``stolen`` grants while another's was running."""
+    """What a second contender for a lease saw (``contend``): ``stolen`` grants while another's was running."""
 
     fault: str
     path: str

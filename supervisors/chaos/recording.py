@@ -29,7 +29,7 @@ from supervisors.chaos.history import (
     fold_operations,
 )
 from supervisors.core.clock import Clock
-from supervisors.core.errors import FaultError, Fenced, JournalFailed, NotActing
+from supervisors.core.errors import FaultError, JournalFailed, NotActing
 from supervisors.trail.events import Scalar
 from supervisors.trail.reader import Follower
 
@@ -91,10 +91,13 @@ def find_run(data_dir: Path, run: str = "last") -> Path:
 
 
 def result_of(error: BaseException | None) -> Result:
-    """What a client knows when its call ended so: only errors that say "nothing was done" are ``fail``."""
+    """What a client knows when its call ended so: only errors that say "nothing was done" are ``fail``.
+
+    ``Fenced`` is none: a writer looks at the fence before it writes and once more before it acknowledges.
+    """
     if error is None:
         return Result.OK
-    return Result.FAIL if isinstance(error, JournalFailed | Fenced | NotActing) else Result.INFO
+    return Result.FAIL if isinstance(error, JournalFailed | NotActing) else Result.INFO
 
 
 class _Lines:

@@ -28,8 +28,8 @@ class Armed:
     def __init__(self, order: FaultOrder, until: float, fired: "Callable[[Armed], None]", seen: int, hits: int) -> None:
         self.order = order
         self.until = until
-        #: draws of the order's seed; each life that goes on with it has others
-        self.random = random.Random(f"{order.seed}/{order.id}/{seen}")
+        #: draws of the order's seed, the same in every run; each life that goes on with it has others
+        self.random = random.Random(f"{order.seed}/{order.kind}/{order.path}/{seen}")
         self.chance = Chance(order, self.random.random, seen, hits)
         self._fired = fired
         self._lock = threading.Lock()

@@ -348,9 +348,8 @@ class Follower:
             except JournalCorrupt as error:
                 self._step(s.Damaged(error.message))
                 return
-        self._step(
-            s.RecordsCame(message.epoch, message.first, message.last, message.head, message.live, message.sent, records)
-        )
+        m = message
+        self._step(s.RecordsCame(m.epoch, m.first, m.last, m.head, m.live, m.sent, records, m.before))
 
     # ------------------------------------------------------------ what was decided
 

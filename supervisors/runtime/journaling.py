@@ -258,6 +258,8 @@ class ActorJournal:
             acknowledge=self._acknowledge_soon,
             noted=lambda data: self.note("standby", **data),
             disk=self.disk,
+            base=self.replica.sequence,
+            base_epoch=self.replica.epoch,
         )
         if self._ack is AckMode.STANDBY:
             self._trailing = TrailingSync(self.journal_folder, self.disk, self._synced, self._sync_failed)

@@ -174,9 +174,9 @@ class Replicator:
         self.busy = self._side.busy
         for effect in effects:
             match effect:
-                case p.SendRecords(host, first, last, head, live, body):
+                case p.SendRecords(host, first, last, head, live, body, before):
                     now = self._clock.monotonic()
-                    records = Records(self._path, self._epoch, first, last, head, now, live, body or b"")
+                    records = Records(self._path, self._epoch, first, last, head, now, live, body or b"", before)
                     self._send(self._senders[host], records)
                 case p.Acknowledge(upto):
                     self._acknowledge(upto)

@@ -40,6 +40,7 @@ class SparePool:
         self.ready = 0
         self._client = PlaneClient(shell.loop)
         self._told: set[str] = set()
+        self._orphans: set[str] = set()
         self._modules: tuple[str, ...] | None = None
         self._wanted = shell.system.spares
         self._digest = ""
@@ -61,22 +62,39 @@ class SparePool:
         if not self._running or self._shell.machine.ended:
             return
         self._follow_topology()
-        rows = self._shell.store.hosts("path='' AND pool=''")
+        rows = self._shell.store.hosts("(path='' AND pool='') OR state='creating'")
         self.ready = 0
         coming = self._making
         for row in rows:
-            if row.state == "spare":
+            if row.state == "creating" and row.creator != os.getpid() and not Path(f"/proc/{row.creator}").exists():
+                self._end_orphan(row)
+            elif row.path or row.pool:
+                continue
+            elif row.state == "spare":
                 if pid_alive(row.pid, row.start_time):
                     self.ready += 1
                     self._warm(row)
                 else:
                     self._shell.store.drop_host(row.id)
                     bury_files(Path(self._shell.boot.plane_dir), row.id)
-            elif row.creator != os.getpid() and Path(f"/proc/{row.creator}").exists():
+            elif row.creator != os.getpid():
                 coming += 1
         # claimed since the last look, by whichever supervisor: rest first
         if self.ready + coming < self._wanted and self._rested():
             self._make()
+
+    def _end_orphan(self, row: HostRow) -> None:
+        """A host whose maker died before it was up: nobody will ever take it."""
+        if row.id in self._orphans:
+            return
+        self._orphans.add(row.id)
+        shell = self._shell
+
+        def end() -> None:
+            shell.factory.destroy(row)
+            shell.trail.write(EventKind.ORPHAN_ENDED, "", data={"of": row.path, "host": row.id})
+
+        shell.executor.submit(end)
 
     def _follow_topology(self) -> None:
         """Another one was applied, perhaps before this process began: its number of spares and its modules count."""

@@ -233,7 +233,7 @@ class Records(msgspec.Struct, tag="rc", array_like=True, frozen=True):
     """Primary to standby: encoded journal records ``first`` .. ``last``; ``head`` is the primary's last durable one.
 
     ``sent``: the primary's monotonic seconds; ``live`` False while the backlog is being sent. An empty ``body`` only
-    says that the primary is there.
+    says that the primary is there. ``before``: epoch of the record before ``first``; 0: unknown.
     """
 
     path: str
@@ -244,6 +244,7 @@ class Records(msgspec.Struct, tag="rc", array_like=True, frozen=True):
     sent: float
     live: bool
     body: bytes
+    before: int = 0
 
 
 class SnapshotPart(msgspec.Struct, tag="sp", array_like=True, frozen=True):

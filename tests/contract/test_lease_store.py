@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from supervisors.core.errors import StoreUnavailable
+from supervisors.faults.board import FaultSlot
+from supervisors.faults.leases import FaultLeases
 from supervisors.recovery.policy import LeaseSpec
 from supervisors.state.keeper import LeaseKeeper
 from supervisors.state.leases import BOOT_CLOCK, Grant, Held, LeaseStore, open_lease_store
@@ -46,8 +48,9 @@ class SetClock(ManualClock):
 class World:
     """One empty store; ``open`` gives another process's view of it."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *, faults: bool = False) -> None:
         self.url = url
+        self.faults = faults
         self.folder = folder
         self.system = f"system {next(_systems)}"
         self.clock = SetClock(1000.0)
@@ -57,6 +60,8 @@ class World:
         store = open_lease_store(self.url, self.folder, system=self.system)
         if not real_time:
             store._clock = self.clock  # type: ignore[attr-defined]
+        if self.faults:
+            store = FaultLeases(store, FaultSlot())
         self._opened.append(store)
         return store
 
@@ -85,10 +90,10 @@ class World:
             store.close()
 
 
-@pytest.fixture(params=["file", "postgresql"])
+@pytest.fixture(params=["file", "postgresql", "file, faults allowed"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    url = "file" if request.param == "file" else request.getfixturevalue("server").url
-    world = World(url, tmp_path)
+    url = request.getfixturevalue("server").url if request.param == "postgresql" else "file"
+    world = World(url, tmp_path, faults="faults" in request.param)
     yield world
     world.close()
 

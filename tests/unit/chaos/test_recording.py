@@ -224,7 +224,7 @@ class TestHistoryFile:
     [
         (None, Result.OK),
         (JournalFailed("x"), Result.FAIL),
-        (Fenced("x"), Result.FAIL),
+        (Fenced("x"), Result.INFO),
         (CallTimeout("x"), Result.INFO),
         (OutcomeUnknown("x"), Result.INFO),
         (RuntimeError("x"), Result.INFO),
