@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
 import pytest
+from picows import WSListener, WSTransport, ws_connect
 from pydantic import ValidationError
 
 from actors.base import Actor
-from actors.connectors.binance import BinanceConfig, BinanceConnector
+from actors.connectors.binance import BinanceConfig, BinanceConnector, _Listener
 from actors.connectors.messages import decode_trade
 from actors.testing import FakeContext, make
 from actors.venue.base import VenueActor
@@ -145,6 +146,31 @@ async def test_connector_waits_when_the_budget_is_spent_and_says_so(tmp_path: Pa
         assert client.session.failures == 2
         assert "cannot connect" in str(client.status()["last_error"])
         assert not work.done()
+
+
+async def test_a_connection_that_was_over_before_it_was_looked_at_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[str] = []
+
+    async def connect(factory: Callable[[], _Listener], url: str) -> tuple[WSTransport, WSListener]:
+        transport, listener = await ws_connect(factory, url)
+        if not lost:
+            lost.append(url)
+            transport.disconnect(graceful=False)
+            await transport.wait_disconnected()
+            assert isinstance(listener, _Listener)
+            listener.closed.clear()  # it was never told: the reset came with the handshake's last packet
+        return transport, listener
+
+    monkeypatch.setattr("actors.connectors.binance.ws_connect", connect)
+    there, here = real_context(tmp_path), real_context(tmp_path)
+    venue = replay(there)
+    async with running(venue, there) as serving:
+        client = connector(await venue_up(venue, there, serving), here, reconnect={"base": "10ms", "cap": "50ms"})
+        async with running(client, here):
+            await until(lambda: client.status()["reconnects"] == 1 and client.session.book_valid)
+            assert lost
 
 
 async def test_a_defect_of_ours_ends_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
