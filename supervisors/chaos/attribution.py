@@ -94,10 +94,10 @@ class Index:
         for path, events in self._paths.items():
             events.sort(key=lambda event: event.t)
             self._times[path] = [event.t for event in events]
-        self._faults: dict[str, list[float]] = {}
+        self._faults: dict[str, list[Fault]] = {}
         for fault in history.faults:
             for target in fault.targets:
-                self._faults.setdefault(target, []).append(fault.at)
+                self._faults.setdefault(target, []).append(fault)
         self.children = {child.path: child for part in history.tree for child in part.children}
         self.parents = {part.path: part for part in history.tree}
 
@@ -115,7 +115,14 @@ class Index:
 
     def next_fault(self, target: str, fault: Fault) -> float:
         """When the next fault hit ``target``; infinite when none did."""
-        return min((at for at in self._faults.get(target, []) if at > fault.at), default=math.inf)
+        return min((other.at for other in self._faults.get(target, []) if other.at > fault.at), default=math.inf)
+
+    def is_of_later(self, target: str, fault: Fault, event: TrailEvent) -> bool:
+        """The signal is not one that ``fault`` is noticed by, but one of a fault that hit ``target`` after it."""
+        word = event.data.get("signal")
+        return word not in (fault.detected or ()) and any(
+            word in (other.detected or ()) for other in self._faults.get(target, []) if fault.at < other.at <= event.t
+        )
 
     def facts(self, path: str) -> ChildFacts:
         """What the topology says of ``path``; the defaults where it is not known."""
@@ -155,7 +162,7 @@ def _effect(index: Index, fault: Fault, target: str, limits: Limits) -> Effect:
     if not fault.detected:
         return _as(base, Fate.NOT_DETECTABLE, "it is no failure of the target by itself")
     if fault.role == "standby":
-        return _standby(index, base)
+        return _standby(index, base, limits)
     signal = _signal(index, fault, target, limits)
     if signal is None:
         return _unnoticed(index, base, limits)
@@ -176,7 +183,7 @@ def _signal(index: Index, fault: Fault, target: str, limits: Limits) -> TrailEve
         if not is_signal(event):
             continue
         if not life or event.incarnation in (0, life) or (fault.where == "standing" and event.incarnation > life):
-            return event
+            return None if index.is_of_later(target, fault, event) else event
     return None
 
 
@@ -274,30 +281,37 @@ def _unexpected(fault: Fault, signal: TrailEvent) -> str:
     return ""
 
 
-def _standby(index: Index, base: Effect) -> Effect:
+def _standby(index: Index, base: Effect, limits: Limits) -> Effect:
     """A standby has no failure record of its own: its supervisor tells how each one stands."""
+    fault, target = base.fault, base.target
+    wait = patience(index.facts(target), fault)
+    due = math.inf if fault.over is None else fault.over + wait
+    latest, following = due + limits.aftermath, index.next_fault(target, fault)
     lost = healthy = decision = None
-    for event in index.after(base.target, base.fault.at):
+    for event in index.after(target, fault.at):
         if event.kind != EventKind.STANDBY:
             continue
         state = event.data.get("state")
         if lost is None and state in ("lost", "failed", "lagging"):
+            if event.t > latest or (event.t > due + limits.overlap and event.t >= following):
+                break
             lost = event
         elif lost is not None and state == "starting":
             decision = decision or event
         elif lost is not None and state == "synced":
             healthy = event
             break
-    if lost is None:
-        if any(event.kind in (EventKind.PROMOTED, *_STOPS) for event in index.after(base.target, base.fault.at)):
+    if lost is not None:
+        fate = Fate.RECOVERED if healthy else Fate.OPEN
+        return msgspec.structs.replace(base, fate=fate, signal=lost, decision=decision, healthy=healthy)
+    for event in index.after(target, fault.at):
+        if event.t > due + limits.overlap:
+            break
+        if event.kind in (EventKind.PROMOTED, *_STOPS):
             return _as(base, Fate.MASKED, "the standby was promoted or stopped meanwhile")
-        wait = patience(index.facts(base.target), base.fault)
-        over = base.fault.over
-        if base.fault.lasting and over is not None and over - base.began < wait:
-            return _as(base, Fate.BRIEF, f"it lasted {over - base.began:.2f} s")
-        return _as(base, Fate.UNDETECTED, "no standby of the path was seen to be lost or lagging")
-    fate = Fate.RECOVERED if healthy else Fate.OPEN
-    return msgspec.structs.replace(base, fate=fate, signal=lost, decision=decision, healthy=healthy)
+    if fault.lasting and fault.over is not None and fault.over - base.began < wait:
+        return _as(base, Fate.BRIEF, f"it lasted {fault.over - base.began:.2f} s")
+    return _as(base, Fate.UNDETECTED, "no standby of the path was seen to be lost or lagging")
 
 
 def _as(base: Effect, fate: Fate, why: str) -> Effect:

@@ -4,12 +4,14 @@ Ray is asked for processes, nodes and resources only; whether and when a host is
 """
 
 import contextlib
+import functools
 import os
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import ray
@@ -20,6 +22,9 @@ from supervisors.runtime.boot import HostBoot, HostInfo
 from supervisors.runtime.store import GoalStore, HostRow
 from supervisors.signals.proc import kill_certain, pid_alive
 from supervisors.spec.compiled import PlacementSpec
+
+if TYPE_CHECKING:
+    from supervisors.runtime.host import Host
 
 #: seconds Ray gets to bring up a host process; a worker takes 0.5-2 s, on a loaded machine far more
 CREATE_TIMEOUT = 60.0
@@ -109,11 +114,9 @@ class HostFactory:
         Raises:
             LaunchError: one of them did not come up in time.
         """
-        from supervisors.runtime.host import Host
-
         placement = placement or PlacementSpec()
         local = is_default(placement)
-        actor_class = ray.remote(Host)
+        actor_class = _host_class()
         options = self._options(path, placement)
         pending: dict[ray.ObjectRef[bytes], HostRow] = {}
         for _ in range(count):
@@ -271,6 +274,14 @@ class HostFactory:
     def node_of(self, row: HostRow) -> bool:
         """True while Ray counts the node of ``row`` among the living."""
         return any(node["NodeID"] == row.node and node["Alive"] for node in ray.nodes())
+
+
+@functools.cache
+def _host_class() -> "ray.actor.ActorClass[Host]":
+    """Made once: Ray keeps some 30 kB in this process, and a pickled class in its head, for each it is given."""
+    from supervisors.runtime.host import Host
+
+    return ray.remote(Host)
 
 
 def _last_line(error: BaseException | None) -> str:

@@ -131,7 +131,7 @@ class Follower:
         replica, epoch = self._replica, self._replica.epoch
         if epoch == 0 and replica.sequence > 0:  # from a checkpoint: whose its last event was is in the journal
             look = partial(self._epoch_here, replica.sequence)
-            epoch = await self._journal.loop.run_in_executor(self._journal.helper, look)
+            replica.epoch = epoch = await self._journal.loop.run_in_executor(self._journal.helper, look)
         self._step(s.Restored(replica.sequence, epoch))
         return restored
 

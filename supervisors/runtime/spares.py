@@ -66,7 +66,7 @@ class SparePool:
         self.ready = 0
         coming = self._making
         for row in rows:
-            if row.state == "creating" and row.creator != os.getpid() and not Path(f"/proc/{row.creator}").exists():
+            if row.state == "creating" and self._maker_is_gone(row):
                 self._end_orphan(row)
             elif row.path or row.pool:
                 continue
@@ -82,6 +82,12 @@ class SparePool:
         # claimed since the last look, by whichever supervisor: rest first
         if self.ready + coming < self._wanted and self._rested():
             self._make()
+
+    def _maker_is_gone(self, row: HostRow) -> bool:
+        """True when the process that was making a host has ended; of one on another node nothing is known here."""
+        if row.creator == os.getpid() or Path(f"/proc/{row.creator}").exists():
+            return False
+        return all(other.pid != row.creator for other in self._shell.store.hosts("local=0"))
 
     def _end_orphan(self, row: HostRow) -> None:
         """A host whose maker died before it was up: nobody will ever take it."""

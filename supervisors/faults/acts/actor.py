@@ -3,7 +3,9 @@
 import ctypes
 import gc
 import time
+from collections import deque
 from collections.abc import Callable
+from itertools import repeat, starmap
 
 from supervisors.core.errors import FaultError
 from supervisors.faults.acts.stage import LAST_WORDS, Act, Stage
@@ -13,6 +15,9 @@ from supervisors.faults.board import Armed
 _SLICE = 0.5
 #: seconds between two walks of the collector: others get the interpreter for so long
 _BETWEEN = 0.02
+#: times the collector walks a share of the objects in each pause: all of them at once would fill the heap with pages
+#: that cannot be given back, because others of the process put something there meanwhile
+_WALKS = 10
 #: seconds between two holds of the lock, where it is held in pieces
 _BREATH = 0.01
 
@@ -56,13 +61,18 @@ def gc_pause(armed: Armed, stage: Stage) -> Callable[[], None]:
     count = int(armed.order.number("objects"))
 
     def walk() -> None:
-        objects: list[list[int]] = []
-        while armed.live and len(objects) < count:
-            objects += [[] for _ in range(min(10_000, count - len(objects)))]
+        # each holds the next: one large list of them would stay in the thread's heap when it is freed
+        chain: list[object] = []
+        made, wanted = 0, count // _WALKS
+        while armed.live and made < wanted:
+            piece = min(10_000, wanted - made)
+            for _ in range(piece):
+                chain = [chain]
+            made += piece
         while armed.live:
-            gc.collect()
+            deque(starmap(gc.collect, repeat((), _WALKS)), maxlen=0)  # in C: nobody gets the lock in between
             armed.wait(_BETWEEN)
-        objects.clear()
+        del chain
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:  # glibc keeps what was freed: the process would seem to have grown
             trim(0)

@@ -72,7 +72,11 @@ KINDS = (
         where=Where.HOST,
         about="The garbage collector walks many objects again and again: pauses of the whole interpreter.",
         undo=_GONE + "; the objects are freed",
-        parameters=(Parameter("objects", ValueType.COUNT, 2_000_000, "objects it walks", least=1000, most=20_000_000),),
+        parameters=(
+            Parameter(
+                "objects", ValueType.COUNT, 2_000_000, "objects it walks in each pause", least=1000, most=20_000_000
+            ),
+        ),
         hooks=(Hook.NOW,),
         slot="loop",
     ),

@@ -292,6 +292,12 @@ class TestDetected:
         for seconds, state in ((0.1, State.HELD), (5.0, State.VIOLATED)):
             assert self.seen(fault, revert(30.0 + seconds, "/ledger", "stop", "f-3")).state is state
 
+    @pytest.mark.parametrize("much_later", [EventKind.STANDBY, EventKind.PROMOTED])
+    def test_what_becomes_of_a_standby_much_later_is_not_of_the_fault(self, much_later: EventKind) -> None:
+        fault = inject(30.0, "/ledger", "stop", "f-3", standby=True)
+        events = (revert(35.0, "/ledger", "stop", "f-3"), event(60.0, much_later, "/ledger", state="lost"))
+        assert self.seen(fault, *events).state is State.VIOLATED
+
     def test_a_kind_nobody_knows_is_not_checkable(self) -> None:
         found = said(history([*story.boot(), inject(30.0, "/job", "of_an_actor", "f-3")]), Invariant.DETECTED)
         assert found.state is State.NOT_CHECKABLE

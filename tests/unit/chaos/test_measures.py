@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisors.chaos.attribution import Fate
+from supervisors.chaos.attribution import Fate, effects
 from supervisors.chaos.history import DEFAULT_RTO, History
 from supervisors.chaos.measures import FaultTimes, measure, spread
 from supervisors.trail.events import EventKind, TrailEvent
@@ -168,3 +168,17 @@ def test_percentiles_are_values_that_were_measured(values: list[float]) -> None:
 def test_the_order_of_the_lines_does_not_matter(events: list[TrailEvent]) -> None:
     shuffled: History = msgspec.structs.replace(history(), trail=tuple(events))
     assert measure(shuffled) == measure(history())
+
+
+def test_a_death_is_of_the_kill_and_not_of_what_blocked_the_loop_before() -> None:
+    blocked = inject(30.0, "/job", "block_loop", "f-3", life=1)
+    killed = inject(33.0, "/job", "kill", "f-4", life=1)
+    events = [
+        blocked,
+        revert(30.7, "/job", "block_loop", "f-3"),
+        killed,
+        *fail(33.01, "/job", 1),
+        *heal(33.2, "/job", 2, 12),
+    ]
+    found = {one.fault.id: one.fate for one in effects(history([*good(), *events]))}
+    assert (found["f-3"], found["f-4"]) == (Fate.MASKED, Fate.RECOVERED)

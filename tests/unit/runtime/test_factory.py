@@ -1,6 +1,6 @@
 import pytest
 
-from supervisors.runtime.factory import is_default
+from supervisors.runtime.factory import _host_class, is_default
 from supervisors.spec.compiled import PlacementSpec
 
 
@@ -21,3 +21,7 @@ def test_any_spare_will_do(placement: PlacementSpec) -> None:
 )
 def test_a_wish_is_not_met_by_a_spare(placement: PlacementSpec) -> None:
     assert not is_default(placement)
+
+
+def test_ray_is_given_one_class_however_many_hosts_are_made() -> None:
+    assert _host_class() is _host_class()

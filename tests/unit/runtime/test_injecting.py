@@ -211,9 +211,9 @@ def test_two_that_exclude_each_other(system: FakeSystem, injector: Injector) -> 
 
 
 def test_the_blast_radius_holds_over_several_injections(system: FakeSystem, injector: Injector) -> None:
-    injector.inject(_ask("delay", "/cell/a"))
+    injector.inject(_ask("delay", "/cell/a", seconds=30.0))
     with Injector(system.data_dir) as other:
-        other.inject(_ask("delay", "/cell/b"))
+        other.inject(_ask("delay", "/cell/b", seconds=30.0))
         assert _code(injector, _ask("delay", "/cell/kept")) == 9009
         # one more at a target that is hit already hits nobody else
         injector.inject(_ask("drop", "/cell/a"))
