@@ -41,6 +41,14 @@ class Place:
     fence: int = 0
     checkpoints: list[History] = field(default_factory=list)
 
+    def restore(self) -> History:
+        """Newest checkpoint and tail. A checkpoint may stand behind the end of a journal that was not synced."""
+        return max([self.records, *self.checkpoints], key=len).copy()
+
+    def lose_power(self) -> None:
+        """What was not synced is gone, but for what is in checkpoints."""
+        del self.records[max(self.synced, self.begin - 1) :]
+
     def epoch_of(self, sequence: int) -> int:
         return self.records[sequence - 1].epoch if self.begin <= sequence <= len(self.records) else 0
 
@@ -55,17 +63,19 @@ class Piece(NamedTuple):
 class Life:
     """A process that acts, or did."""
 
-    def __init__(self, epoch: int, place: Place, history: History, ack: AckMode) -> None:
+    def __init__(self, epoch: int, place: Place, history: History, ack: AckMode, base_epoch: int = 0) -> None:
         self.epoch = epoch
         self.place = place
         self.history = history
+        #: what it was begun with, which is applied already
+        self.base = len(history)
         self.alive = True
         self.side: p.PrimarySide[tuple[Rec, ...]] = p.PrimarySide(
             epoch,
             ack,
             TIMEOUT,
             base=len(history),
-            base_epoch=history[-1].epoch if history else 0,
+            base_epoch=base_epoch,
             limits=LIMITS,
         )
         #: questions to its disk, and what was packed
@@ -81,7 +91,7 @@ class Shadow:
         self.place = place
         self.alive = True
         self.side: s.StandbySide[Rec, Piece, History] = s.StandbySide(BEAT, TIMEOUT)
-        self.state: History = place.records.copy()
+        self.state: History = place.restore()
         #: the state once all is applied
         self.memory: History = self.state.copy()
         self.inbox: list[s.Apply[Rec] | s.Load[History]] = []
@@ -177,9 +187,11 @@ class Replicating(RuleBasedStateMachine):
     @precondition(lambda self: self.newest.alive and self.newest.history)
     @rule(kept=st.integers(0, 3))
     def checkpoint(self, kept: int) -> None:
+        """Of what is applied: what this life acknowledged, and what it was begun with."""
         life = self.newest
-        life.place.checkpoints.append(life.history.copy())
-        life.place.begin = max(life.place.begin, len(life.history) + 1 - kept)
+        applied = life.history[: max(life.base, len(self.acknowledged))]
+        life.place.checkpoints.append(applied)
+        life.place.begin = max(life.place.begin, len(applied) + 1 - kept)
 
     @precondition(lambda self: self.newest.alive and self.newest.reads)
     @rule()
@@ -189,6 +201,7 @@ class Replicating(RuleBasedStateMachine):
         place, after = life.place, asked.after
         if isinstance(asked, p.PackSnapshot):
             whole = max((one for one in place.checkpoints if len(one) > after), key=len, default=[])
+            assert whole == life.history[: len(whole)]
             life.packed[asked.number] = whole
             self.tell_primary(life, p.SnapshotPacked(asked.host, asked.number, len(whole), SIZE * len(whole)))
         elif after + 1 < place.begin:
@@ -256,7 +269,7 @@ class Replicating(RuleBasedStateMachine):
         self.hosts += 1
         shadow = self.shadows[f"s{self.hosts}"] = Shadow(f"s{self.hosts}", self.places[place])
         count = len(shadow.state)
-        self.tell_standby(shadow, s.Restored(count, shadow.state[-1].epoch if shadow.state else 0))
+        self.tell_standby(shadow, s.Restored(count, shadow.place.epoch_of(count)))
 
     @precondition(lambda self: self.standing_by)
     @rule(data=st.data())
@@ -292,7 +305,7 @@ class Replicating(RuleBasedStateMachine):
             if shadow.place is life.place:
                 shadow.alive = False
         full = [shadow for shadow in self.standing_by if self.full(shadow)]
-        del life.place.records[life.place.synced :]
+        life.place.lose_power()
         self.promote(full[0])
 
     @precondition(lambda self: not self.newest.alive and any(self.full(shadow) for shadow in self.standing_by))
@@ -331,13 +344,15 @@ class Replicating(RuleBasedStateMachine):
     @rule()
     def one_begins_from_the_disk(self) -> None:
         place = self.newest.place
-        self.begin_life(place, place.records.copy())
+        assert place.restore() == place.records, "no power was lost"
+        self.begin_life(place, place.restore(), place.epoch_of(len(place.records)))
 
-    def begin_life(self, place: Place, history: History) -> None:
+    def begin_life(self, place: Place, history: History, base_epoch: int) -> None:
+        """``base_epoch``: of its last record; 0: the state came from a checkpoint."""
         epoch = self.newest.epoch + 1
         place.fence, place.synced = epoch, len(history)
         assert history[: len(self.acknowledged)] == self.acknowledged, "what was acknowledged is lost"
-        self.lives[epoch] = Life(epoch, place, history, self.ack)
+        self.lives[epoch] = Life(epoch, place, history, self.ack, base_epoch)
 
     def promote(self, shadow: Shadow) -> None:
         self.tell_standby(shadow, s.Halt())
@@ -345,6 +360,7 @@ class Replicating(RuleBasedStateMachine):
         place, epoch = shadow.place, self.newest.epoch + 1
         steps = m.PromotionSteps(shadow.side, epoch)
         todo = steps.begin()
+        known = shadow.side.epoch
         while todo:
             match todo.pop(0):
                 case m.ApplyAll():
@@ -358,8 +374,9 @@ class Replicating(RuleBasedStateMachine):
                     assert place is not self.newest.place, "that was the truth"
                     place.records, place.begin, place.fence, place.checkpoints = [], 1, 0, []
                 case m.RestoreFromDisk():
-                    shadow.state = place.records.copy()
-                    todo += steps.step(s.Restored(len(shadow.state), place.epoch_of(len(shadow.state))))
+                    shadow.state = place.restore()
+                    known = place.epoch_of(len(shadow.state))
+                    todo += steps.step(s.Restored(len(shadow.state), known))
                 case m.OpenJournal(fence):
                     assert fence == epoch > place.fence
                     place.fence = epoch
@@ -367,6 +384,7 @@ class Replicating(RuleBasedStateMachine):
                 case m.ReplayDisk(after):
                     assert place.records[:after] == shadow.state, "two histories are mixed"
                     shadow.state += place.records[after:]
+                    known = shadow.state[-1].epoch
                 case m.TakeCheckpoint(sequence):
                     assert sequence == len(shadow.state)
                     place.checkpoints.append(shadow.state.copy())
@@ -375,7 +393,7 @@ class Replicating(RuleBasedStateMachine):
                 case m.Act(_, sequence, _):
                     assert sequence == len(shadow.state) == len(place.records)
                     assert shadow.state == place.records
-                    self.begin_life(place, shadow.state)
+                    self.begin_life(place, shadow.state, known)
                 case refused:
                     raise AssertionError(refused)
 
@@ -464,8 +482,6 @@ class Replicating(RuleBasedStateMachine):
         self.wire.clear()
         for shadow in self.standing_by:
             self.tell_standby(shadow, s.Fed(self.newest.epoch, f"at {self.newest.epoch}", True))
-        if len(self.newest.history) == self.newest.side._base:
-            self.append(1)
         for _ in range(200):
             self.time_passes(0.1)
             for _ in range(100):
@@ -490,7 +506,7 @@ class ReplicatingToMemory(Replicating):
     ack = AckMode.STANDBY
 
 
-_SETTINGS = settings(max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
+_SETTINGS = settings(max_examples=300, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck))
 TestBoth = Replicating.TestCase
 TestBoth.settings = _SETTINGS
 TestStandby = ReplicatingToMemory.TestCase

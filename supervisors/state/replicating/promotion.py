@@ -4,8 +4,9 @@ The primary is dead for certain. All that was received is applied first. Then th
 primary wrote it, it is authoritative, and what it holds beyond what was received is applied too. When a life we never
 followed wrote it since, ours may be another history: unless it holds our last record, the state is restored from there.
 So it is with one that was never fed: all it has is from here, and what is here may have been replaced since. When our
-primary had a disk of its own, what is here is put away unless it is the beginning of what we have, and the journal
-begins behind a checkpoint of the state. It acts under a greater epoch than it ever heard of, or not at all.
+primary had a disk of its own, what is here is put away unless it is the beginning of what we have (nothing was added to
+it since we read it, and where it ends just with our last record it is the same one), and the journal begins behind a
+checkpoint of the state. It acts under a greater epoch than it ever heard of, or not at all.
 """
 
 from typing import Protocol
@@ -23,6 +24,7 @@ class Halted(Protocol):
     source: int
     shared: int
     diverged: bool
+    restored: int
 
     @property
     def newest(self) -> int: ...
@@ -69,7 +71,7 @@ class LookAtDisk(msgspec.Struct, frozen=True):
 
 
 class LookAtRecord(msgspec.Struct, frozen=True):
-    """What this machine's journal ends with, and whose ``sequence`` is (0: no matter); ``RecordSeen`` follows."""
+    """What this machine's journal ends with, and whose ``sequence`` is (0: none); ``RecordSeen`` follows."""
 
     sequence: int
 
@@ -166,6 +168,10 @@ class PromotionSteps:
         #: events to apply when the order came, as far as is known
         self.behind = max(0, standby.received - standby.applied)
 
+    def _added(self, last: int) -> bool:
+        """A life wrote here after we had read it: its last words may be what our primary never had."""
+        return last > min(self._standby.restored, self._applied)
+
     def begin(self) -> list[Effect]:
         """The order came."""
         if self._failed:
@@ -188,14 +194,13 @@ class PromotionSteps:
                 self._ours = fence >= self._standby.source
                 if self._ours and (fence == self._standby.shared or self._applied == 0):
                     return [OpenJournal(self._epoch)]
-                return [LookAtRecord(self._applied if self._ours else 0)]
+                return [LookAtRecord(self._applied)]
             case RecordSeen(last, epoch):
+                same = epoch != 0 and epoch == self._applied_epoch
                 if not self._ours:
-                    foreign = self._standby.diverged or last > self._applied
+                    foreign = self._standby.diverged or self._added(last) or (last == self._applied > 0 and not same)
                     return [SetAside(), OpenJournal(self._epoch)] if foreign else [OpenJournal(self._epoch)]
-                if epoch == 0 or epoch != self._applied_epoch:
-                    return [RestoreFromDisk()]
-                return [OpenJournal(self._epoch)]
+                return [OpenJournal(self._epoch)] if same else [RestoreFromDisk()]
             case Restored(sequence, epoch):
                 self.behind += max(0, sequence - self._applied)
                 self._applied, self._applied_epoch = sequence, epoch

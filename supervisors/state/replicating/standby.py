@@ -3,10 +3,11 @@
 What was received is confirmed at once, before it is applied: it is in memory and will be applied before a promotion
 ends. Messages may be lost, repeated and overtaken: records are taken in their order only, each once.
 
-Two histories are never mixed. The first record a primary sends is the last one we have, and its epoch must be the same:
-from then on all we have is this primary's (``shared``), and what is older than that was overtaken on its way. A standby
-that has what its primary never had goes back to the state its object was born with and begins anew. It confirms nothing
-to a primary before it knows that both have the same history.
+Two histories are never mixed. The first record a primary sends is the last one we have, or it says whose that is, and
+its epoch must be the same: from then on all we have is this primary's (``shared``), and what is older than that was
+overtaken on its way. A standby that has what its primary never had, or cannot be shown to have had, goes back to the
+state its object was born with and begins anew. It confirms nothing to a primary before it knows that both have the same
+history.
 """
 
 from collections import deque
@@ -101,8 +102,10 @@ class StandbySide(Generic[R, P, C]):
         self.received = 0
         #: of that record; 0: unknown
         self.epoch = 0
-        #: where it is unknown it is at most this; 0: that is unknown too
+        #: where it is unknown it is at most this, and the primary of this epoch had it; 0: that is unknown too
         self._most = 0
+        #: up to there the state came from this disk
+        self.restored = 0
         #: the primary's last sequence
         self.head = 0
         #: epoch of the primary last heard; 0: all we have is from this disk
@@ -151,7 +154,7 @@ class StandbySide(Generic[R, P, C]):
         if isinstance(event, Progressed):
             self._progressed(event, now, effects)
         elif isinstance(event, Restored):
-            self.received = self.applied = event.sequence
+            self.received = self.applied = self.restored = event.sequence
             self.epoch = event.epoch
         elif isinstance(event, Failed):
             self._failure = event.why
@@ -280,17 +283,25 @@ class StandbySide(Generic[R, P, C]):
             return True
         if self.received > 0:
             known = self.received - message.first
-            if known >= len(message.records) or (known < 0 and not message.records and message.before == 0):
+            if known >= len(message.records):
                 return False  # it lives; whether our last record is the same remains to be seen
-            # a record that follows ours, of which nothing is said of what is before it, is taken on trust
             theirs = message.records[known].epoch if known >= 0 else message.before
-            if theirs and (theirs != self.epoch if self.epoch else self._most and theirs > self._most):
-                ours = self.epoch or f"at most {self._most}"
-                why = f"event {self.received} is of epoch {ours} here, of {theirs} at the primary"
+            if not self._same(theirs):
+                ours = self.epoch or (f"at most {self._most}" if self._most else "unknown")
+                why = f"event {self.received} is of epoch {ours} here, of {theirs or 'unknown'} at the primary"
                 self._begin_anew(why, now, effects)
                 return False
         self.shared = message.epoch
         return True
+
+    def _same(self, theirs: int) -> bool:
+        """Whether our last record is for certain the one that the primary has of epoch ``theirs`` (0: unknown).
+
+        What cannot be said is not taken on trust: a journal may begin just behind a record that it has and we have not.
+        """
+        if theirs == 0:
+            return False
+        return theirs == self.epoch if self.epoch else theirs <= self._most
 
     def _hand_out(self, since: float) -> int:
         self._number += 1
@@ -300,7 +311,7 @@ class StandbySide(Generic[R, P, C]):
     def _begin_anew(self, why: str, now: float, effects: list[Effect[R, P, C]]) -> None:
         """We have what the primary never had: forget all."""
         effects.append(Note("lagging", why))
-        self.received = self.epoch = 0
+        self.received = self.epoch = self._most = 0
         self.diverged, self.synced = True, False
         effects.append(Load(self._hand_out(float("inf")), 0, None))
         self._join(why, now, effects)

@@ -21,6 +21,7 @@ COMMANDS = (
     ("trail",),
     ("logs",),
     ("kill",),
+    ("drill",),
     ("call",),
     ("child", "start"),
     ("child", "stop"),

@@ -37,6 +37,7 @@ class Halted:
     shared: int = 5
     diverged: bool = False
     newest: int = 5
+    restored: int = 20
 
 
 def drained(standby: Halted) -> PromotionSteps:
@@ -61,17 +62,23 @@ def test_with_all_of_it_received_nothing_is_left_to_do() -> None:
 @pytest.mark.parametrize(("fence", "last"), [(0, 0), (4, 12), (4, 20)])
 def test_on_another_disk_the_journal_goes_on_behind_a_checkpoint(fence: int, last: int) -> None:
     steps = drained(Halted())
-    assert steps.step(DiskSeen(fence)) == [LookAtRecord(0)]
-    assert steps.step(RecordSeen(last, 0)) == [OpenJournal(NEW)]
+    assert steps.step(DiskSeen(fence)) == [LookAtRecord(20)]
+    assert steps.step(RecordSeen(last, 5 if last == 20 else 0)) == [OpenJournal(NEW)]
     if last < 20:
         assert steps.step(Opened(last)) == [TakeCheckpoint(20), BeginJournalAt(20), Act(NEW, 20, 2)]
 
 
-@pytest.mark.parametrize(("diverged", "last"), [(True, 12), (False, 21)])
-def test_what_is_not_the_beginning_of_what_it_has_is_put_away(diverged: bool, last: int) -> None:
-    steps = drained(Halted(diverged=diverged))
+@pytest.mark.parametrize(
+    ("diverged", "restored", "last", "epoch"),
+    [(True, 20, 12, 0), (False, 20, 21, 5), (False, 20, 20, 4), (False, 20, 20, 0), (False, 11, 12, 0)],
+)
+def test_what_is_not_the_beginning_of_what_it_has_is_put_away(
+    diverged: bool, restored: int, last: int, epoch: int
+) -> None:
+    """It had gone another way; or a life added to it, after we read it, what our primary may never have had."""
+    steps = drained(Halted(diverged=diverged, restored=restored))
     steps.step(DiskSeen(4))
-    assert steps.step(RecordSeen(last, 0)) == [SetAside(), OpenJournal(NEW)]
+    assert steps.step(RecordSeen(last, epoch)) == [SetAside(), OpenJournal(NEW)]
     assert steps.step(Opened(0)) == [TakeCheckpoint(20), BeginJournalAt(20), Act(NEW, 20, 2)]
 
 

@@ -224,7 +224,8 @@ def test_the_primary_that_wrote_our_last_record_has_our_history() -> None:
 
 def test_nothing_is_confirmed_before_it_is_known() -> None:
     standby = unsure()
-    assert standby.came(4, 3, head=3) == [], "it only lives"
+    assert standby.came(4, 3, head=3, live=False) == [], "it only lives"
+    assert standby.came(3, 2, head=3) == [], "and what it has is still to come"
     assert standby.tell(ConfirmDue()) == []
     assert standby.came(1, 2, head=3) == [], "older than our last one"
     assert standby.side.shared == 0
@@ -236,6 +237,24 @@ def test_a_word_that_it_lives_may_say_whose_the_last_record_is() -> None:
     assert ConfirmSoon() in standby.came(4, 3, head=3, before=4)
     assert standby.side.synced
     assert only(unsure().came(4, 3, head=3, before=3), Load) == Load(1, 0, None)
+
+
+@pytest.mark.parametrize("last", [4, 3])
+def test_what_nobody_can_say_is_not_taken_on_trust(last: int) -> None:
+    """The primary's journal begins just behind our last record; 3 may have been another one there."""
+    standby = unsure()
+    did = standby.came(4, last)
+    assert only(did, Note).why == "event 3 is of epoch 4 here, of unknown at the primary"
+    assert only(did, Load) == Load(1, 0, None)
+    assert only(did, SendJoin) == SendJoin(EPOCH, 0)
+    assert none(did, Apply)
+
+
+def test_nor_when_all_we_know_is_a_checkpoint_on_this_disk() -> None:
+    standby = unsure(3, epoch=0)
+    did = standby.came(3, 4, epoch=4)
+    assert only(did, Note).why == "event 3 is of epoch unknown here, of 4 at the primary"
+    assert only(did, Load) == Load(1, 0, None)
 
 
 def test_of_a_checkpoints_last_event_it_is_known_who_cannot_have_written_it() -> None:
