@@ -16,6 +16,7 @@ import msgspec
 from supervisors.core.clock import Clock
 from supervisors.core.errors import StateError
 from supervisors.recovery.policy import JournalSpec
+from supervisors.runtime.restoring import superseded
 from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import Applied, Join, Message, Records, SnapshotPart
 from supervisors.state.checkpoints import CheckpointStore
@@ -236,7 +237,11 @@ class Replicator:
 
     def _pack(self, opened: _Opened, after: int) -> tuple[int, int]:
         """In the helper: the newest valid checkpoint as it travels; sequence 0: there is none behind ``after``."""
-        checkpoint, _ = self._store.newest_valid()
+        reader = JournalReader(self._journal, disk=self._disk)
+        try:
+            checkpoint, _ = self._store.newest_valid(refuse=superseded(reader))
+        finally:
+            reader.close()
         if checkpoint is None or checkpoint.sequence <= after:
             return 0, 0
         packed = msgspec.msgpack.encode(checkpoint)

@@ -111,6 +111,20 @@ async def replay(replica: Replica, following: Callable[[], Chunk | None], helper
     return count
 
 
+def superseded(reader: JournalReader) -> Callable[[CheckpointInfo], str]:
+    """Why not to use a checkpoint: a fenced life took it, of events that its successor never had."""
+    plan = reader.plan()
+    began = [(one.epoch, one.first) for one in plan.segments] if plan else []
+
+    def late(info: CheckpointInfo) -> str:
+        for epoch, first in began:
+            if epoch > info.epoch and first <= info.sequence:
+                return f"it is of epoch {info.epoch} and stands behind event {first}, where epoch {epoch} began"
+        return ""
+
+    return late
+
+
 class Restorer:
     """Restores one replica from the files of one folder.
 
@@ -159,7 +173,7 @@ class Restorer:
     # ------------------------------------------------------------ the helper thread
 
     def _from_newest(self, reader: JournalReader) -> _Beginning:
-        head, late = reader.head, self._late(reader)
+        head, late = reader.head, superseded(reader)
         unusable: dict[tuple[int, int], str] = {}
         while True:
             checkpoint, passed = self._store.newest_valid(
@@ -179,7 +193,7 @@ class Restorer:
             return _Beginning(checkpoint.sequence, state, head)
 
     def _from_nothing(self, reader: JournalReader) -> _Beginning:
-        head, late = reader.head, self._late(reader)
+        head, late = reader.head, superseded(reader)
         infos = [info for info in self._store.list() if not late(info)]
         newest = max((info.sequence for info in infos), default=0)
         if newest > head:
@@ -195,20 +209,6 @@ class Restorer:
                     )
                     return found
         return self._whole(reader, head)
-
-    @staticmethod
-    def _late(reader: JournalReader) -> Callable[[CheckpointInfo], str]:
-        """Why not to use a checkpoint: a fenced life took it, of events that its successor never had."""
-        plan = reader.plan()
-        began = [(one.epoch, one.first) for one in plan.segments] if plan else []
-
-        def late(info: CheckpointInfo) -> str:
-            for epoch, first in began:
-                if epoch > info.epoch and first <= info.sequence:
-                    return f"it is of epoch {info.epoch} and stands behind event {first}, where epoch {epoch} began"
-            return ""
-
-        return late
 
     def _whole(self, reader: JournalReader, head: int) -> _Beginning:
         if reader.begin > 1:

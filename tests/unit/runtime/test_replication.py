@@ -38,6 +38,9 @@ class Cluster:
         await primary.put(0, 1, 2)
         standby = await self.node(where).follow(primary, 1)
         await until(lambda: standby.state == "synced")
+        replicator = primary.journal._replicator
+        assert replicator is not None
+        await until(lambda: all(one.in_sync for one in replicator._side.followers.values()))  # it says so first
         return primary, standby
 
     async def end(self) -> None:
