@@ -65,13 +65,41 @@ def simulate(
     within: Annotated[str, typer.Option("--within", help="With --kill: within which time.")] = "1s",
     for_: Annotated[str | None, typer.Option("--for", help="Simulated time to run.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Of jitter and random failures.")] = None,
+    chaos: Annotated[
+        bool, typer.Option("--chaos", help="The machines together, under faults drawn from seeds.")
+    ] = False,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="With --chaos: how many.")] = 100,
+    first_seed: Annotated[int, typer.Option("--first-seed", min=0, help="With --chaos: the first one.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, max=256, help="With --chaos: processes.")] = 2,
+    faults: Annotated[int, typer.Option("--faults", min=0, max=10_000, help="With --chaos: in each seed.")] = 200,
+    children: Annotated[int, typer.Option("--children", min=8, max=1000, help="With --chaos: workers.")] = 20,
+    bug: Annotated[str, typer.Option("--bug", help="With --chaos: a planted bug, which is to be found.")] = "",
+    replay: Annotated[Path | None, typer.Option("--replay", help="With --chaos: a saved run, once more.")] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="With --chaos: where a shortened failure goes.")] = None,
+    list_bugs: Annotated[bool, typer.Option("--list-bugs", help="With --chaos: the planted bugs.")] = False,
+    bugs: Annotated[bool, typer.Option("--bugs", help="With --chaos: look for each planted bug.")] = False,
     json_: AsJson = False,
 ) -> None:
     """Run a topology on a fake clock with scripted failures and print what would happen. Starts nothing.
 
     Examples: rayvisor simulate topology.yaml --kill /cell/md --times 3 --within 1s
               rayvisor simulate --script examples/simulate/one_for_all.yaml
+              rayvisor simulate --chaos --seeds 500
     """
+    from supervisors.cli import dst
+
+    others = {"a topology": topology is not None, "--script": script is not None, "--kill": kill is not None}
+    others |= {"--for": for_ is not None, "--seed": seed is not None}
+    needs = {"--replay": replay is not None, "--save": save is not None, "--bug": bool(bug)}
+    dst.check_together(chaos, others, needs | {"--list-bugs": list_bugs, "--bugs": bugs})
+    if chaos and list_bugs:
+        dst.list_bugs(json_=json_)
+    elif chaos and bugs:
+        dst.show_table(first_seed=first_seed, json_=json_)
+    elif chaos:
+        dst.chaos(dst.ChaosRun(seeds, first_seed, jobs, bug, faults, children, replay, save, json_))
+    if chaos:
+        return
     from supervisors.simulate.render import render_summary, timeline_line, to_json_line
     from supervisors.simulate.runner import simulate_deaths, simulate_file
     from supervisors.simulate.summary import Summarizer, answer

@@ -10,7 +10,7 @@ from supervisors.tree.model import ChildType, Restart
 from supervisors.tree.restarting import schedule_retry, start_alone
 from supervisors.tree.starting import adopts, forget_ignored, held_before, let_wait, start_one
 from supervisors.tree.state import Operation, SupervisorState
-from supervisors.tree.stopping import end_process
+from supervisors.tree.stopping import end_process, stop_children
 
 
 @dataclass(slots=True)
@@ -19,12 +19,14 @@ class Inheritance:
 
     Attributes:
         superseded: ids with the incarnation recorded for them, whose running process is of an older one.
+        fated: ids that run and were to be restarted with their group, in start order.
         pending: ids to start without counting a restart.
         exits: ends the predecessor did not live to see.
         held: children for which a person has not answered yet.
     """
 
     superseded: dict[str, int] = field(default_factory=dict)
+    fated: list[str] = field(default_factory=list)
     pending: list[str] = field(default_factory=list)
     exits: list[ChildExited] = field(default_factory=list)
     held: int = 0
@@ -62,6 +64,8 @@ def restore(
         if incarnation is not None:
             if incarnation < child.incarnation:
                 found.superseded[child.id] = child.incarnation
+            elif child.fated:
+                found.fated.append(child.id)
             child.state = ChildState.STOPPING if child.id in found.superseded else ChildState.RUNNING
             child.incarnation, child.waits_for = incarnation, ""
             child.wanted, child.orphans = True, False
@@ -104,16 +108,19 @@ def _waits_still(state: SupervisorState, child: Child) -> bool:
 def take_over(state: SupervisorState, found: Inheritance) -> Operation:
     """End processes of older incarnations, start what should run; a failed start is retried, not fatal.
 
-    Concurrent children start at once and are not waited for. In a group, none starts behind a held child.
+    Concurrent children start at once and are not waited for. In a group, none starts behind a held child, and those
+    that were to be restarted with their group are stopped first, as the predecessor would have done.
     """
-    pending = _begin_concurrent(state, found.pending)
+    pending = _begin_concurrent(state, found.pending) + found.fated
+    yield from stop_children(state, found.fated)
     for child_id, incarnation in found.superseded.items():
         child = state.children[child_id]
         yield from end_process(state, child, "superseded")
         child.incarnation = incarnation
         if child.wanted:
             pending += _begin_concurrent(state, [child_id])
-    for child_id in pending:
+    due = set(pending)
+    for child_id in [child_id for child_id in state.children if child_id in due]:
         child = state.children[child_id]
         held = held_before(state, child)
         if held is not None and not adopts(child):
@@ -157,4 +164,5 @@ def _restore_row(state: SupervisorState, row: ChildRecord) -> None:
     child.orphans = row.orphans
     child.waits_for = row.waits_for
     child.excused = row.excused
+    child.fated = row.fated
     state.dirty.add(row.id)

@@ -44,6 +44,7 @@ class Child:
         waits_for: the held child before it in its group, whose start its own waits for; empty when it waits for none.
         excused: how many of ``failures`` were charged to a budget (SUP-10).
         failed_with: why the last restart failed; says what the retry is charged to.
+        fated: its group is being restarted and its turn is still to come: a replaced supervisor does not adopt it.
     """
 
     spec: ChildSpec
@@ -62,6 +63,7 @@ class Child:
     waits_for: str = ""
     excused: int = 0
     failed_with: ExitKind | None = None
+    fated: bool = False
 
     @property
     def has_process(self) -> bool:
@@ -89,6 +91,7 @@ class ChildRecord(msgspec.Struct, frozen=True):
     spec: ChildSpec | None = None
     waits_for: str = ""
     excused: int = 0
+    fated: bool = False
 
 
 class SupervisorRecord(msgspec.Struct, frozen=True):
@@ -125,4 +128,5 @@ def record_of(child: Child, order: int) -> ChildRecord:
         child.spec if child.by_hand else None,
         child.waits_for,
         child.excused,
+        child.fated,
     )

@@ -136,6 +136,9 @@ def _restart_now(state: SupervisorState, child: Child) -> Operation:
             yield from start
         return
     ids = _group(state, child, strategy)
+    for child_id in ids:
+        state.children[child_id].fated = True
+    state.dirty.update(ids)
     yield from stop_children(state, ids)
     failure = yield from start_children(state, [i for i in ids if i in state.children], restart=True)
     if failure is not None:

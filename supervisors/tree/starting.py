@@ -88,7 +88,7 @@ def start_one(state: SupervisorState, child: Child, *, restart: bool) -> Start:
     state.cancel_backoff(child)
     adopt, child.orphans = adopts(child), False
     child.incarnation += 1
-    child.wanted, child.waits_for = True, ""
+    child.wanted, child.waits_for, child.fated = True, "", False
     state.set_state(child, ChildState.STARTING)
     state.note(NoteKind.CHILD_STARTING, child, restart=restart)
     state.emit(StartChild(child.id, child.incarnation, child.args, adopt, restart))
