@@ -277,8 +277,14 @@ class SupervisorShell:
     # ------------------------------------------------------------ effects
 
     def carry_out(self, effects: list[Effect]) -> None:
-        """Do what the machine decided, in order."""
+        """Do what the machine decided: what is to be ended first, then the record, then the rest in order.
+
+        A record saved first would no longer ask for the reaping: a crash in between would leave a subtree running.
+        """
         changed = set(self.machine.dirty)
+        for effect in effects:
+            if isinstance(effect, ReapSubtree):
+                self._reap(effect.id)
         self.persist()
         for effect in effects:
             match effect:
@@ -294,8 +300,8 @@ class SupervisorShell:
                     self._stop_child(effect)
                 case KillChild():
                     self._kill_child(effect)
-                case ReapSubtree(child_id):
-                    self._reap(child_id)
+                case ReapSubtree():
+                    pass  # done
                 case Reply():
                     self._answer_order(effect)
                 case ReportStarted():

@@ -199,7 +199,10 @@ class KillChild:
 
 @dataclass(frozen=True, slots=True)
 class ReapSubtree:
-    """End every process below the crashed supervisor ``id``: nobody will adopt them."""
+    """End every process below the crashed supervisor ``id``: nobody will adopt them.
+
+    Carried out before the record of its step is saved: that record no longer asks for it (INV-3).
+    """
 
     id: str
 

@@ -110,7 +110,6 @@ class Shell:
             StopChild: self._stop_child,
             KillChild: self._kill_child,
             SetTimer: self._set_timer,
-            ReapSubtree: self._reap,
             Reply: self._replied,
             ReportStarted: self._report_started,
             ReportStartFailed: self._report_start_failed,
@@ -191,7 +190,6 @@ class Shell:
         held = tuple(child_id for child_id in self.hands.held() if child_id not in alive)
         self.world.oracle.resumed(self, record)
         effects = self.machine.resume(record, alive, lost, self.world.kernel.now, held)
-        self.before = None
         self.carry_out(effects)
         self._stepping = False
         self._work_off()
@@ -214,19 +212,27 @@ class Shell:
                 effects = machine.step(event, world.kernel.now)
                 if world.hit(self.proc, "decided"):
                     return
-                self.before = None
             else:
                 effects = machine.step(event, world.kernel.now)
             if effects:
                 self.carry_out(effects)
+            self.before = None
         self._stepping = False
 
     def carry_out(self, effects: list[Effect]) -> None:
-        """Do what the machine decided, in order."""
+        """Do what the machine decided: what is to be ended first, then the record, then the rest in order."""
         machine, proc, armed = self.machine, self.proc, self.world.armed
         changed = set(machine.dirty)
         machine.dirty.clear()
         for effect in effects:
+            if type(effect) is ReapSubtree:
+                self._reap(effect)
+                if armed and self.world.hit(proc, "effect"):
+                    return
+        self.before = None
+        for effect in effects:
+            if type(effect) is ReapSubtree:
+                continue
             do = self._do.get(type(effect))
             if do is not None:
                 do(effect)  # type: ignore[operator]

@@ -32,6 +32,18 @@ def test_no_invariant_is_violated(totals: Totals) -> None:
     assert totals.over == 0
 
 
+def test_what_a_supervisor_left_is_ended_also_if_the_one_above_dies_before_it_could_end_it() -> None:
+    """The second crash has a backoff: the record says that it waits, and nothing else tells what is to be ended."""
+    faults = [
+        Fault(36.0, "kill_supervisor", "/pool", {}),
+        Fault(39.9, "supervisor_at_step", "/", {"step": "effect"}),
+        Fault(40.0, "kill_supervisor", "/pool", {}),
+    ]
+    results = [run(Options(seed=seed), faults) for seed in range(10)]
+    assert [result.violation for result in results] == [None] * 10
+    assert all(result.injected == 3 for result in results)
+
+
 def test_each_run_has_at_least_two_hundred_faults_of_every_kind(totals: Totals) -> None:
     assert totals.fewest is not None
     assert totals.fewest >= 200
