@@ -32,7 +32,10 @@ SECONDS = "60s"
 RATE = "20/m"
 SEED = 7
 SAMPLES = 10
-_EXAMPLE = Path(__file__).parents[1] / "examples" / "chaos.yaml"
+_EXAMPLES = Path(__file__).parents[1] / "examples"
+_EXAMPLE = _EXAMPLES / "chaos.yaml"
+#: whose clients go on meanwhile: without any, nothing acknowledged could be lost (INV-2)
+WORKLOAD = _EXAMPLES / "experiments" / "kill_primary.yaml"
 _SETTLED = 60.0
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 #: a kill's way to act: what Ray's own restart is compared with
@@ -222,9 +225,11 @@ def main() -> None:
     options.add_argument("--for", dest="seconds", default=SECONDS, help=f"how long (default {SECONDS})")
     options.add_argument("--rate", default=RATE, help=f"faults (default {RATE})")
     options.add_argument("--seed", type=int, default=SEED, help=f"of all decisions (default {SEED})")
+    options.add_argument("--workload", default=str(WORKLOAD), help="experiment whose clients go on; empty: none")
     options.add_argument("--more", default="[]", help="further words for `rayvisor chaos monkey`, a JSON list")
     given = options.parse_args()
-    more = [str(word) for word in json.loads(given.more)]
+    clients = ["--workload", given.workload] if given.workload else []
+    more = clients + [str(word) for word in json.loads(given.more)]
     measure(lambda: run(given.seconds, given.rate, given.seed, given.samples, more), as_json=given.json)
 
 

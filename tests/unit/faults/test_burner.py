@@ -62,7 +62,7 @@ def test_niceness() -> None:
         return True
 
     node.run(asked, HERE, stop)
-    assert found == [7]
+    assert found == [min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)], "on top of our own"
 
 
 def test_none_outlives_its_parent() -> None:
