@@ -70,7 +70,7 @@ def plan(options: Options, tree: Tree) -> list[Fault]:
     faults: list[Fault] = []
     at = _QUIET
     # not all of them find somebody they could strike; a run goes on until enough have
-    for _ in range(options.faults + max(2, options.faults // 2)):
+    for _ in range(2 * options.faults + 2):
         at += chance.expovariate(1.0 / options.gap)
         kind = chance.choices(kinds, weights)[0]
         faults.append(_draw(round(at, 6), kind, tree, chance))
