@@ -158,6 +158,8 @@ class FailureFold:
             if not path or not life.isdecimal():
                 path, life = event.path, str(event.incarnation)
             faults = self._faults.pop(key, [])[-1:]  # the newest is the likeliest cause
+            if event.kind == EventKind.FAULT_INJECTED:
+                faults = []  # and this is newer still
             begin = faults[0] if faults else event
             found = FailureTrail(key, path, int(life), begin.t, begin.utc)
             self._failures[key] = found

@@ -140,3 +140,13 @@ def test_of_two_faults_that_last_the_newer_one_dates_the_failure() -> None:
     fold.add(_fault(EventKind.FAULT_INJECTED, 5.0, "stop"))
     fold.add(TrailEvent(5.3, 0, EventKind.FIRST_SIGNAL, "/md", 1, failure="/md#1", data={"signal": "missed_beats"}))
     assert fold.failures[0].detect_ms == pytest.approx(300.0)
+
+
+def test_a_signal_sent_by_hand_dates_the_failure_also_where_a_fault_was_there_before() -> None:
+    """Before: the kill was timed from a page that had been corrupted seconds earlier."""
+    fold = FailureFold()
+    fold.add(_fault(EventKind.FAULT_INJECTED, 1.0, "corrupt_page"))
+    fold.add(TrailEvent(5.0, 0, EventKind.FAULT_INJECTED, "/md", 1, failure="/md#1", data={"fault": "SIGKILL"}))
+    fold.add(TrailEvent(5.002, 0, EventKind.FIRST_SIGNAL, "/md", 1, failure="/md#1", data={"signal": "futex"}))
+    assert fold.failures[0].injected == "fault=SIGKILL"
+    assert fold.failures[0].detect_ms == pytest.approx(2.0)
