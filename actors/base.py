@@ -159,7 +159,11 @@ class Actor:
         """
 
     async def fault_ended(self, fault_id: str) -> None:
-        """End a fault that ``fault_armed`` began: it was reverted, or its time is over. Within 2 s."""
+        """End a fault that ``fault_armed`` began, and return once it is gone: it was reverted, or its time is over.
+
+        Within 2 s. Raising says that it is not gone: that is told, and this is called again. An id that is not known
+        (any more) is no error.
+        """
 
     async def health(self) -> bool:
         """A functional check for detectors to call; False or raising means not healthy."""

@@ -22,7 +22,7 @@ from supervisors.faults.board import FaultBoard
 from supervisors.faults.kinds import CATALOGUE
 from supervisors.faults.order import FaultOrder, decode, encode
 from supervisors.runtime.clock import SystemClock
-from supervisors.runtime.faultplane import FaultPlane
+from supervisors.runtime.faultplane import FaultPlane, Left
 
 SAMPLES = 1_000
 ARM_LIMIT_MS = 5.0
@@ -71,7 +71,7 @@ def arming(system: BenchSystem, samples: int) -> list[Row]:
             order = FaultOrder(f"f-{number}", kind.name, _PATH, params, 30.0, kind.hooks, kind.slot)
             (answer,) = cast("list[object]", timed("arm", lambda: plane.arm([(endpoint, order)], 5.0)))  # noqa: B023
             assert getattr(answer, "code", None) == 0, answer
-            assert timed("disarm", lambda: plane.disarm(endpoint, order.id, 5.0)) == []  # noqa: B023
+            assert timed("disarm", lambda: plane.disarm(endpoint, order.id, 5.0)) == Left([])  # noqa: B023
             timed("ray arm", lambda: ray.get(peer.arm.remote(encode((order,)))))  # noqa: B023
             timed("ray disarm", lambda: ray.get(peer.disarm.remote(order.id)))  # noqa: B023
             if number == 49:

@@ -1,23 +1,16 @@
 """INV-1 to INV-4: what clients were told, what the journals hold, and who acted in which epoch. Pure."""
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from supervisors.chaos.acting import Acting, begins_to_act
 from supervisors.chaos.history import History, Journal, Operation, Result, Tenure
 from supervisors.chaos.verdicts import Findings, show
 from supervisors.trail.events import EventKind, TrailEvent
 
 #: acknowledgements that survive every fault but the loss of the disk itself
 _UNSAFE = "async"
-_ENDS = frozenset(
-    {
-        EventKind.CHILD_EXITED,
-        EventKind.CHILD_STOPPED,
-        EventKind.CHILD_KILLED,
-        EventKind.CHILD_START_FAILED,
-        EventKind.RECOVERY_RUNG_FAILED,
-    }
-)
 
 
 def acknowledged_kept(history: History, found: Findings) -> None:
@@ -34,34 +27,82 @@ def acknowledged_kept(history: History, found: Findings) -> None:
     appended = [one for one in history.operations if one.f == "append"]
     if not appended:
         found.lacks("no client appended: only sequences and checksums were compared")
-    for one in appended:
-        if one.result is not Result.OK:
-            continue  # unknown may be there or not; failed must not, which is INV-2
+    acknowledged = [one for one in appended if one.result is Result.OK]
+    if appended and not acknowledged:
+        found.lacks("nothing was acknowledged: only sequences and checksums were compared")
+    for path in sorted(unsafe.intersection(one.path for one in acknowledged)):
+        found.lacks(f"{path} acknowledges before the disk has it (ack: async): nothing is promised")
+    promised = [one for one in acknowledged if one.path not in unsafe]
+    decided = _promises_kept(promised, history, journals, found)
+    if promised and not decided:
+        found.undecided()
+
+
+def _promises_kept(
+    promised: list[Operation], history: History, journals: Mapping[str, Journal], found: Findings
+) -> int:
+    """Look for each acknowledged operation; the number of those of which it can be told whether they are kept."""
+    decided = 0
+    kept_from = _kept_from(promised, history, journals)
+    removed: Counter[str] = Counter()
+    for one in promised:
         journal = journals.get(one.path)
-        if one.path in unsafe:
-            found.lacks(f"{one.path} acknowledges before the disk has it (ack: async): nothing is promised")
-        elif journal is None:
-            if history.journals is not None:
-                found.looked_at += 1
-                found.broken(
-                    f"{one.id} was acknowledged, and {one.path} has no journal", path=one.path, at=one.completed
-                )
+        if journal is None and history.journals is None:
+            continue  # told above
+        if journal is None:
+            found.broken(f"{one.id} was acknowledged, and {one.path} has no journal", path=one.path, at=one.completed)
         elif journal.ids is None:
             found.lacks(f"{one.path}: no ids in its events")
-        else:
-            found.looked_at += 1
-            if not journal.ids.get(one.id):
-                _missing(one, journal, found)
+            continue
+        elif not journal.ids.get(one.id):
+            if _may_be_removed(one, journal, kept_from):
+                removed[one.path] += 1
+                continue
+            _missing(one, journal, found)
+        decided += 1
+    found.looked_at += decided
+    for path, count in removed.items():
+        found.lacks(
+            f"{path}: {count} acknowledged events may be among those before {journals[path].first}, "
+            "which were removed behind a checkpoint"
+        )
+    return decided
+
+
+def _kept_from(promised: list[Operation], history: History, journals: Mapping[str, Journal]) -> dict[str, float]:
+    """By path, since when all that is asked comes behind the point to which its journal was pruned.
+
+    What is asked when another event is durable already gets a higher sequence than that one has.
+    """
+    times: dict[str, float] = {}
+
+    def known(path: str, at: float) -> None:
+        times[path] = min(at, times.get(path, at))
+
+    for one in promised:
+        journal = journals.get(one.path)
+        if one.completed is not None and journal is not None and journal.ids is not None and journal.ids.get(one.id):
+            known(one.path, one.completed)
+    for event in history.trail:
+        sequence, journal = _sequence(event), journals.get(event.path)
+        if sequence is not None and journal is not None and sequence >= journal.first - 1:
+            known(event.path, event.t)
+    return times
+
+
+def _may_be_removed(one: Operation, journal: Journal, kept_from: Mapping[str, float]) -> bool:
+    """It is not there, and may have been pruned behind a checkpoint, or was for certain."""
+    if journal.first <= 1:
+        return False
+    since = kept_from.get(one.path)
+    if since is not None and one.invoked > since:
+        return False
+    return not one.sequence or one.sequence < journal.first
 
 
 def _missing(one: Operation, journal: Journal, found: Findings) -> None:
     if journal.damage:
         return  # told once, above, and not for each event behind the damage
-    if journal.first > 1 and not one.sequence:
-        found.lacks(f"{one.path}: events before {journal.first} were removed behind a checkpoint")
-        return
-    if one.sequence and one.sequence < journal.first:
-        return
     found.broken(
         f"{one.id} was acknowledged and is not in the journal of {one.path}",
         path=one.path,
@@ -109,6 +150,9 @@ def applied_once(history: History, found: Findings) -> None:
     journals = _by_path(history)
     if history.journals is None:
         found.lacks("the journals were not read")
+    elif not journals:
+        found.lacks("there is no journal")
+    unasked: list[str] = []
     for journal in journals.values():
         if journal.ids is None and journal.applied is None:
             found.lacks(f"{journal.path}: no ids in its events")
@@ -122,10 +166,12 @@ def applied_once(history: History, found: Findings) -> None:
                 found.broken(f"{journal.path} applied {name} {count} times", path=journal.path)
             elif journal.ids is not None and not journal.ids.get(name) and count and journal.first == 1:
                 found.broken(f"{journal.path} applied {name}, which is not in its journal", path=journal.path)
+        if journal.applied is None:
+            unasked.append(journal.path)
         if journal.applied_sequence is not None:
             found.looked_at += 1
             if journal.applied_sequence > journal.last:
-                text = f"{journal.path} applied up to {journal.applied_sequence}, its journal ends at {journal.last}"
+                text = f"{journal.path}: {journal.applied_sequence} is applied, its journal ends at {journal.last}"
                 found.broken(text, path=journal.path)
     for one in history.operations:
         ids = journals[one.path].ids if one.path in journals else None
@@ -134,6 +180,10 @@ def applied_once(history: History, found: Findings) -> None:
             if ids.get(one.id):
                 text = f"{one.id} is in the journal of {one.path}, though its client was told that it failed"
                 found.broken(text, path=one.path, at=one.completed, evidence=(_told(one),))
+    if all(journal.ids is None and journal.applied is None for journal in journals.values()):
+        found.undecided()  # how far standbys came says nothing of what stands there twice
+    if unasked:
+        found.lacks(f"which events they applied was not asked of: {' '.join(sorted(unasked))}")
 
 
 def one_acts(history: History, found: Findings) -> None:
@@ -153,7 +203,7 @@ def one_acts(history: History, found: Findings) -> None:
             if first.incarnation != one.incarnation:
                 text = f"lives {first.incarnation} and {one.incarnation} of {one.path} act in epoch {one.epoch}"
                 found.broken(text, path=one.path, at=one.completed, evidence=(_held(first), _told(one)))
-    _overlaps(history.trail, found)
+    _overlaps(history, found)
     for rival in history.rivals:
         found.looked_at += 1
         if rival.stolen:
@@ -163,26 +213,15 @@ def one_acts(history: History, found: Findings) -> None:
         found.lacks("no life with an epoch on the trail")
 
 
-def _overlaps(trail: Iterable[TrailEvent], found: Findings) -> None:
-    """A life that is ready while the one before it has not ended."""
-    acting: dict[str, TrailEvent] = {}
-    for event in trail:
-        held = acting.get(event.path)
-        if event.kind == EventKind.SUPERVISOR_STARTING:
-            # what ended while its supervisor was away has no event: what it finds, it tells anew
-            acting = {path: one for path, one in acting.items() if one.writer != event.path}
-        elif event.kind in _ENDS or _is_proof(event):
-            acting.pop(event.path, None)
-        elif event.kind in (EventKind.CHILD_READY, EventKind.PROMOTED) and event.incarnation:
-            found.looked_at += 1
-            if held is not None and event.incarnation > held.incarnation:
-                text = f"life {event.incarnation} of {event.path} acts, and life {held.incarnation} has not ended"
-                found.broken(text, path=event.path, at=event.t, evidence=(show(held), show(event)))
-            acting[event.path] = event
-
-
-def _is_proof(event: TrailEvent) -> bool:
-    return event.kind == EventKind.VERDICT and event.data.get("verdict") == "dead" and event.reason is not None
+def _overlaps(history: History, found: Findings) -> None:
+    """A life that is ready while another one has not ended, be it the one before it or one that comes back."""
+    acting = Acting(history.acting)
+    for event in history.trail:
+        found.looked_at += begins_to_act(event)
+        held = acting.take(event)
+        if held is not None:
+            text = f"life {event.incarnation} of {event.path} acts, and life {held.incarnation} has not ended"
+            found.broken(text, path=event.path, at=event.t, evidence=(show(held), show(event)))
 
 
 def epoch_grows(history: History, found: Findings) -> None:

@@ -12,6 +12,12 @@ from supervisors.trail.failures import is_refusal
 _WELL = frozenset({"ready", "running"})
 _AT_REST = frozenset({"stopped", "ended", "ignored"})
 _HELD_BY = frozenset({EventKind.CHILD_HELD, EventKind.RECOVERY_HELD})
+#: orders of a person after which a child rests, or is gone
+_ORDERS = frozenset({"terminate_child", "delete_child"})
+#: events at a supervisor with which it ends, and all that is below it
+_SUPERVISOR_ENDS = frozenset(
+    {EventKind.CHILD_STOPPING, EventKind.CHILD_STOPPED, EventKind.CHILD_EXITED, EventKind.CHILD_KILLED}
+)
 
 
 def detected(history: History, found: Findings, limits: Limits) -> None:
@@ -31,6 +37,8 @@ def detected(history: History, found: Findings, limits: Limits) -> None:
             )
     if not seen:
         found.lacks("no fault was injected")
+    elif not found.looked_at:
+        found.lacks("no fault acted that has to be noticed")
 
 
 def _order(one: Effect) -> str:
@@ -45,7 +53,11 @@ def none_invented(history: History, found: Findings, limits: Limits) -> None:
     if history.asked.kind is RunKind.TRAIL:
         found.lacks("no run: failures on this trail may be real ones")
         return
-    found.looked_at, lost = unexplained(history, limits)
+    failures, lost = unexplained(history, limits)
+    # a place that was watched and never failed counts as well
+    found.looked_at = failures + len(history.final or ())
+    if not found.looked_at:
+        found.lacks("the trail tells of no child")
     for one in lost:
         event = one.event
         near = tuple(
@@ -123,14 +135,47 @@ def _unrest(one: FinalState, index: Index, history: History, events: list[TrailE
     if last is None:
         # the trail has nothing of it in this window: it rested before
         return "" if restart != "permanent" or not events else "no event says who stopped it"
+    if last.kind == EventKind.CHILD_STOPPED and restart != "":
+        return "" if _ordered(one.path, events, last, history) else "its supervisor stopped it and nobody ordered that"
     if last.kind != EventKind.CHILD_EXITED:
-        return ""  # an order, or the end of its supervisor
+        return ""  # its supervisor gave up
     normal = last.reason is None or not last.reason.is_abnormal
     if restart == "permanent":
         return "a permanent child ended and was not restarted"
     if restart == "transient" and not normal:
         return f"a transient child ended with {last.reason} and was not restarted"
     return ""
+
+
+def _ordered(path: str, events: list[TrailEvent], stopped: TrailEvent, history: History) -> bool:
+    """A stop that a person ordered, or that came with the end of a supervisor above: not one within a restart."""
+    begun = max((e.t for e in events if e.kind == EventKind.CHILD_READY and e.t <= stopped.t), default=0.0)
+    above = _above(path)
+    ended = False
+    for event in history.trail:
+        if event.t < begun:
+            continue
+        if event.kind == EventKind.ADMIN and event.path == path and event.data.get("call") in _ORDERS:
+            return True  # it is told of when it is done, so behind the stop
+        if event.kind == EventKind.SUPERVISOR_STARTING and event.path in above and not event.data.get("adopt"):
+            ended = False  # a new life of it starts its children again
+        elif event.t <= stopped.t and (
+            event.kind == EventKind.SYSTEM_STOPPING
+            or (event.kind == EventKind.GAVE_UP and event.writer in above)
+            or (event.kind in _SUPERVISOR_ENDS and event.path in above)
+        ):
+            ended = True
+    return ended
+
+
+def _above(path: str) -> frozenset[str]:
+    """The supervisors above a path."""
+    found: set[str] = set()
+    place = TreePath(path)
+    while place != ROOT:
+        place = parent_of(place)
+        found.add(place)
+    return frozenset(found)
 
 
 # ---------------------------------------------------------------- restarts
@@ -141,6 +186,7 @@ def within_intensity(history: History, found: Findings) -> None:
     facts = {part.path: part for part in history.tree}
     changed = any(event.kind == EventKind.TOPOLOGY_APPLIED for event in history.trail)
     charged: dict[tuple[str, str], list[TrailEvent]] = {}
+    restarted: set[str] = set()
     for event in history.trail:
         if event.kind == EventKind.SUPERVISOR_STARTING and not event.data.get("adopt"):
             for key in [key for key in charged if key[0] == event.path]:
@@ -163,7 +209,12 @@ def within_intensity(history: History, found: Findings) -> None:
         # OTP counts whole seconds, so all within the true period count for certain, and those at its edge may
         within = [one for one in earlier if event.t - one.t < allowed[1]]
         charged[supervisor, budget] = within
+        restarted.add(supervisor)
         _judge(event, supervisor, within, allowed, said[0] if said else None, found)
+    if history.trail:
+        found.looked_at += len(facts.keys() - restarted)  # no restart at all is within every window
+    if not found.looked_at:
+        found.lacks("no restart is on the trail and the topology is not known")
 
 
 def _judge(
@@ -207,7 +258,9 @@ def reverse_stop(history: History, found: Findings) -> None:
     stopping: dict[str, list[TrailEvent]] = {}  #: by supervisor: stops ordered since its stop began
     for event in history.trail:
         _end_of_stop(event, stopping)
-        if event.kind == EventKind.GAVE_UP or _restarts_group(event):
+        if event.kind == EventKind.SYSTEM_STOPPING:
+            stopping[ROOT] = []  # nobody above tells of the root's own stop
+        elif event.kind == EventKind.GAVE_UP or _restarts_group(event):
             stopping[event.writer] = []
         elif event.kind == EventKind.CHILD_STOPPING:
             supervisor = event.writer
@@ -217,6 +270,8 @@ def reverse_stop(history: History, found: Findings) -> None:
             stopping[event.path] = []  # if it is a supervisor, its own stop begins
     if not orders:
         found.lacks("no child's start is on the trail and the topology is not known: there is no order to compare")
+    elif not found.looked_at:
+        found.lacks("no supervisor stopped a group")
 
 
 def _restarts_group(event: TrailEvent) -> bool:
@@ -244,7 +299,7 @@ def _next_stop(
     ended = any(
         one.path == before.path
         and before.t <= one.t <= event.t
-        and one.kind in (EventKind.CHILD_STOPPED, EventKind.CHILD_EXITED)
+        and one.kind in (EventKind.CHILD_STOPPED, EventKind.CHILD_EXITED, EventKind.CHILD_HELD)
         for one in trail
     )
     if not ended:
@@ -265,25 +320,34 @@ def _start_orders(history: History) -> dict[str, dict[str, int]]:
 # ---------------------------------------------------------------- leftovers
 
 
-def nothing_left(history: History, found: Findings) -> None:
+def nothing_left(history: History, found: Findings, limits: Limits) -> None:
     """INV-10: no process, name, file or fault is left that nothing accounts for."""
     for fault in history.faults:
         if fault.id.startswith(BY_HAND):
             continue  # whoever sent a signal by hand sends the one that undoes it
-        found.looked_at += 1
+        if fault.reverted is None and not fault.lasting:
+            continue  # over once it was done: there is nothing to undo
         where = " ".join(fault.targets)
         if fault.reverted is False:
             text = f"{fault.kind} at {where} could not be reverted: {fault.why or 'no reason given'}"
             found.broken(text, path=fault.targets[0], at=fault.ended, evidence=(f"{fault.id} by {fault.by or '?'}",))
-        elif fault.lasting and fault.ended is None and history.outcome is not Outcome.UNKNOWN:
+        elif fault.lasting and fault.ended is None:
+            # the runner of a run without an end is gone, and the watchdog has to keep the deadline for it
+            due = fault.at + fault.seconds + limits.aftermath if fault.seconds is not None else None
+            if history.outcome is Outcome.UNKNOWN and (due is None or history.ended <= due):
+                found.lacks(f"{fault.kind} at {where} ({fault.id}): what is known ends before it had to be reverted")
+                continue
             text = f"{fault.kind} at {where} outlived its run: nothing says that it was reverted"
             evidence = (f"{fault.id} injected t={fault.at:.6f}",)
             found.broken(text, path=fault.targets[0], at=fault.at, evidence=evidence)
+        found.looked_at += 1
     left = history.leftovers
     if left is None:
         found.lacks("nobody looked for processes, names and files")
         return
     found.looked_at += 1
+    for what in left.unseen:
+        found.lacks(what)
     for word, things in (
         ("process", left.processes),
         ("name", left.names),

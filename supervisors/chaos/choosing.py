@@ -173,3 +173,62 @@ def fits(kind: FaultKind, candidate: Candidate) -> bool:
         and all(has for needed, has in wants if needed)
         and (not kind.needs_standby or candidate.standby)
     )
+
+
+def refuse_misfits(
+    rules: MonkeyRules, kinds: Iterable[FaultKind], candidates: Sequence[Candidate], open_ended: Iterable[str] = ()
+) -> None:
+    """See that there is something to hit, and that every word of the rules means something.
+
+    Args:
+        rules: what the monkey was asked to do.
+        kinds: all there are.
+        candidates: every place that could be hit, healthy or not.
+        open_ended: paths of supervisors whose children come and go: what is not there below them may come.
+
+    Raises:
+        FaultError: as of ``kinds_of``; a pattern fits no place, or none is left (9063); no kind, or none of a word
+            of the rules, fits a place that is left (9064).
+    """
+    chosen = kinds_of(rules, kinds)
+    places = _paths(candidates)
+    pools = tuple(open_ended)
+    for option, patterns in (("--only", rules.only), ("--except", rules.except_)):
+        for pattern in patterns:
+            if not any(covers(pattern, path) for path in places) and not any(_may_come(pattern, top) for top in pools):
+                raise FaultError(f"{option} {pattern} fits no place of the tree", code=9063, fix=_there_is(places))
+    left = [one for one in candidates if allowed(rules, one.path)]
+    never = [top for top in pools if any(covers(pattern, top) for pattern in rules.except_)]
+    asked = [
+        top for top in pools if not rules.only or any(covers(one, top) or _may_come(one, top) for one in rules.only)
+    ]
+    pools = tuple(top for top in asked if top not in never)
+    if not left and not pools:
+        raise FaultError("--only and --except leave no place to hit", code=9063, fix=_there_is(places))
+    if pools:
+        return  # whom a kind fits may come later
+    fit = {kind.name for kind in chosen if any(fits(kind, one) for one in left)}
+    # a word that means nothing here is a mistake, though others of the rules mean something
+    for word in rules.kinds or ("",):
+        if not any(kind.name in fit for kind in chosen if word in ("", kind.name, kind.group)):
+            message = f"{word or 'no kind of fault'} fits none of {', '.join(_few(_paths(left)))}"
+            fix = f"of the kinds asked for these fit: {', '.join(sorted(fit))}" if fit else "name other kinds or places"
+            raise FaultError(message, code=9064, fix=fix)
+
+
+def _may_come(pattern: str, top: str) -> bool:
+    """Whether a place below ``top`` that is not there yet may be meant."""
+    below = f"{top.rstrip('/')}/"
+    return pattern.startswith(below) or fnmatchcase(f"{below}x", pattern.rstrip("/"))
+
+
+def _paths(candidates: Iterable[Candidate]) -> list[str]:
+    return sorted({one.path for one in candidates})
+
+
+def _there_is(places: Sequence[str]) -> str:
+    return f"there is {', '.join(_few(places))}" if places else "rayvisor tree shows what there is"
+
+
+def _few(texts: Sequence[str], most: int = 8) -> list[str]:
+    return [*texts[:most], f"{len(texts) - most} more"] if len(texts) > most else list(texts)

@@ -370,7 +370,8 @@ class Workload(SpecModel):
     method: MethodName
     """Its method."""
     args: list[JsonValue] = []
-    """Its arguments; ``{n}`` in a text becomes a value that no other call has. Default none."""
+    """Its arguments; ``{n}`` in a text becomes a value that no other call has, keys of mappings excepted. Default none.
+    """
     rate: Annotated[float, Field(gt=0, le=10_000)] = 10.0
     """Calls in a second, of all clients. Default 10."""
     clients: Annotated[WholeNumber, Field(ge=1, le=64)] = 2
@@ -378,10 +379,10 @@ class Workload(SpecModel):
     timeout: PositiveTime = 3.0
     """Time for one call. Default 3s."""
     appends: Flag = True
-    """An acknowledged call has put one event with the unique value into the actor's journal. Default true, of an
-    actor that keeps one."""
+    """An acknowledged call has put one event with a unique text into the actor's journal. Default true, of an actor
+    that keeps one."""
     id_field: str = "id"
-    """Field of that event which holds the unique value. Default id."""
+    """Field of that event which holds it: any one of the texts with ``{n}``, as the call had it. Default id."""
 
 
 class Abort(SpecModel):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from supervisors.chaos.acting import acting_of
 from supervisors.chaos.faulting import faults_of
 from supervisors.chaos.final import final_of_status, final_of_trail
 from supervisors.chaos.history import (
@@ -26,16 +27,32 @@ from supervisors.chaos.history import (
     SupervisorFacts,
     tenures_of,
 )
+from supervisors.chaos.operations import UNIQUE
 from supervisors.chaos.recording import Recorded
 from supervisors.core.errors import StateError
 from supervisors.faults.catalogue import FaultKind
 from supervisors.faults.contender import read_seen
 from supervisors.faults.kinds import CATALOGUE
 from supervisors.state.folders import JOURNAL, STATE, journal_folder
-from supervisors.state.journal import FindingKind, JournalReader, Record
+from supervisors.state.journal import FindingKind, JournalReader, Record, Removed
 from supervisors.trail.events import EventKind, SequencedEvent, TrailEvent
 from supervisors.trail.reader import Follower
 from supervisors.trail.status import SystemStatus
+
+#: times a journal is read anew because it was pruned meanwhile
+_TRIES = 5
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """By what a client's events are found in a journal.
+
+    Attributes:
+        field: of the event, which holds the unique value.
+        texts: the arguments that carry it; the field holds one of them, filled in.
+    """
+
+    field: str = "id"
+    texts: tuple[str, ...] = (UNIQUE,)
 
 
 def gather(
@@ -46,7 +63,8 @@ def gather(
     status: SystemStatus | None = None,
     leftovers: Leftovers | None = None,
     applied: Mapping[str, Mapping[str, int]] | None = None,
-    id_field: str = "id",
+    applied_to: Mapping[str, int] | None = None,
+    id_field: str = "",
     kinds: Iterable[FaultKind] = CATALOGUE,
     until: float | None = None,
 ) -> History:
@@ -59,7 +77,9 @@ def gather(
         status: the running system at the end; None: the trail's last word is taken.
         leftovers: what a look at the machine found.
         applied: by path, how often the live actor says that it applied each id.
-        id_field: field of journalled events that holds the unique id of a client's operation.
+        applied_to: by path, the last sequence that a live copy of the actor says it applied.
+        id_field: field of journalled events that holds the unique id of a client's operation, where the run itself
+            does not say; else ``id``.
         kinds: the catalogue, with the kinds of actors.
         until: end of the window, monotonic seconds; None: all there is.
 
@@ -83,14 +103,27 @@ def gather(
         faults=faults,
         trail=tuple(events),
         operations=operations,
-        journals=read_journals(data_dir, operations, applied, id_field, facts),
+        journals=read_journals(data_dir, operations, applied, wanted_by(run_events, id_field), facts, applied_to),
         tenures=tenures_of((*before, *events)),
         tree=facts,
         final=_final(status, (*before, *events)),
         leftovers=leftovers,
         gaps=tuple(gaps),
         rivals=_rivals(data_dir, faults),
+        acting=acting_of(before),
     )
+
+
+def wanted_by(events: Iterable[RunEvent], id_field: str = "") -> Wanted:
+    """By what the events of a run's clients are found, as its runner wrote it down when they began."""
+    for event in events:
+        if event.kind == RunWord.WORKLOAD:
+            try:
+                texts = msgspec.json.decode(str(event.data.get("ids", "")), type=tuple[str, ...])
+            except msgspec.MsgspecError:
+                texts = (UNIQUE,)
+            return Wanted(str(event.data.get("id_field") or id_field or "id"), texts)
+    return Wanted(id_field or "id")
 
 
 def _rivals(data_dir: Path, faults: Iterable[Fault]) -> tuple[Rival, ...]:
@@ -159,31 +192,77 @@ def read_journals(
     data_dir: Path,
     operations: Iterable[Operation] = (),
     applied: Mapping[str, Mapping[str, int]] | None = None,
-    id_field: str = "id",
+    wanted: Wanted | None = None,
     tree: Iterable[SupervisorFacts] = (),
+    applied_to: Mapping[str, int] | None = None,
 ) -> tuple[Journal, ...]:
     """What each journal in ``data_dir`` holds now. Ids are looked for where clients appended."""
-    wanted: dict[str, set[str]] = {}
+    asked: dict[str, set[str]] = {}
     for one in operations:
         if one.f == "append":
-            wanted.setdefault(one.path, set()).add(one.id)
+            asked.setdefault(one.path, set()).add(one.id)
     paths = {child.path for part in tree for child in part.children}
     folders = {journal_folder(data_dir, path): path for path in paths}
     found = []
     for folder in sorted((data_dir / STATE).glob(f"*/{JOURNAL}")):
         path = folders.get(folder) or "/" + folder.parent.name.replace("~", "/").lstrip("/")
+        journal = _read_journal(folder, path, asked.get(path), wanted or Wanted())
         said = dict(applied[path]) if applied is not None and path in applied else None
-        found.append(_read_journal(folder, path, wanted.get(path), said, id_field))
+        up_to = applied_to.get(path) if applied_to is not None else None
+        found.append(msgspec.structs.replace(journal, applied=said, applied_sequence=up_to))
     return tuple(found)
 
 
-def _read_journal(
-    folder: Path, path: str, wanted: set[str] | None, applied: dict[str, int] | None, id_field: str
-) -> Journal:
+class _Ids:
+    """How often each operation's unique value is met in a journal's events."""
+
+    def __init__(self, names: Iterable[str], wanted: Wanted) -> None:
+        # the plain value as well: an actor may take it out of the text it came in
+        self._texts = tuple(dict.fromkeys((*wanted.texts, UNIQUE))) if wanted.texts else ()
+        self._filled = [{text.replace(UNIQUE, name): name for name in names} for text in self._texts]
+        self._field = wanted.field
+        self._met: list[Counter[str]] = [Counter() for _ in self._texts]
+        self._records = self._named = 0
+
+    def take(self, record: Record) -> None:
+        self._records += 1
+        try:
+            event = msgspec.msgpack.decode(record.body)
+        except (msgspec.MsgspecError, ValueError):
+            return
+        value = event.get(self._field) if isinstance(event, dict) else None
+        if value is None:
+            return
+        self._named += 1
+        for filled, met in zip(self._filled, self._met, strict=True):
+            name = filled.get(str(value))
+            if name is not None:
+                met[name] += 1
+
+    @property
+    def counts(self) -> dict[str, int] | None:
+        """None: the calls carried no unique value, or no event has the field."""
+        if not self._texts or (self._records and not self._named):
+            return None
+        # all events take it from the same argument: the one by which most are found
+        return max(self._met, key=Counter[str].total).copy()
+
+
+def _read_journal(folder: Path, path: str, names: set[str] | None, wanted: Wanted) -> Journal:
+    tries = _TRIES
+    while True:
+        try:
+            return _read_once(folder, path, _Ids(names, wanted) if names is not None else None)
+        except Removed:  # pruned behind a checkpoint while it was read
+            tries -= 1
+            if not tries:
+                raise
+
+
+def _read_once(folder: Path, path: str, ids: _Ids | None) -> Journal:
     damage: list[str] = []
     notes: list[str] = []
     epochs: list[EpochRun] = []
-    ids: Counter[str] = Counter()
     first, last = 1, 0
     with JournalReader(folder) as reader:
         try:
@@ -198,28 +277,13 @@ def _read_journal(
                     epochs[-1] = EpochRun(epochs[-1].first, last, record.epoch)
                 else:
                     epochs.append(EpochRun(last, last, record.epoch))
-                name = _id_of(record, id_field) if wanted else None
-                if name is not None and wanted and name in wanted:
-                    ids[name] += 1
+                if ids is not None:
+                    ids.take(record)
+        except Removed:
+            raise
         except StateError as error:
             if not damage:
                 damage.append(error.message)
     return Journal(
-        path,
-        first,
-        last,
-        tuple(epochs),
-        dict(ids) if wanted is not None else None,
-        tuple(damage),
-        tuple(notes),
-        applied,
+        path, first, last, tuple(epochs), ids.counts if ids is not None else None, tuple(damage), tuple(notes)
     )
-
-
-def _id_of(record: Record, field: str) -> str | None:
-    try:
-        event = msgspec.msgpack.decode(record.body)
-    except (msgspec.MsgspecError, ValueError):
-        return None
-    value = event.get(field) if isinstance(event, dict) else None
-    return str(value) if value is not None else None

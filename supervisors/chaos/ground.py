@@ -25,6 +25,14 @@ class Hits(msgspec.Struct, frozen=True):
     at: float = 0.0
 
 
+class Answer(msgspec.Struct, frozen=True):
+    """What a call came to: its value, and the life that gave it with its epoch; 0: not known."""
+
+    value: object = None
+    incarnation: int = 0
+    epoch: int = 0
+
+
 class Ground(Protocol):
     """A running system, as a run needs it. Every method may be called from several threads at once."""
 
@@ -68,6 +76,14 @@ class Ground(Protocol):
 
         Raises:
             Exception: what the call, or the actor's method, raised.
+        """
+        ...
+
+    def ask(self, path: str, method: str, args: Sequence[object], timeout: float) -> Answer:
+        """Call an actor, and learn which life of it answered.
+
+        Raises:
+            Exception: as ``call``.
         """
         ...
 

@@ -116,6 +116,7 @@ class RunWord(StrEnum):
     """Kinds of ``RunEvent`` that the report understands."""
 
     STARTED = "started"
+    WORKLOAD = "workload"  #: clients begin; data: path, method, id_field, ids (JSON list: texts with ``{n}`` in them)
     STEADY = "steady"  #: data: name, ok, value, when (before | during | after | continuous)
     DECIDED = "decided"  #: the next fault was chosen; data: n, fault, targets (JSON list), params (JSON), seconds
     INJECTED = "injected"  #: data: id, fault, targets (JSON list), t
@@ -219,7 +220,7 @@ class Journal(msgspec.Struct, frozen=True):
         damage: what is corrupt, in words; empty: it is whole.
         notes: torn tails and leftovers: harmless.
         applied: how often the actor itself says that it applied each id; None: it was not asked.
-        applied_sequence: the last sequence the actor says it has; None: it was not asked.
+        applied_sequence: the last sequence that a live copy of the actor says it applied; None: none was asked.
     """
 
     path: str
@@ -261,15 +262,22 @@ class Leftovers(msgspec.Struct, frozen=True):
 
     Attributes:
         processes: of this system, claimed by no goal.
-        names: of Ray actors, sockets, shared memory.
+        names: of Ray actors, sockets and shared memory of hosts that the goal state does not know.
         files: of faults and of cut-short work.
         faults: undo records that are not done.
+        unseen: what could not be looked at, in words.
     """
 
     processes: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+    @property
+    def any(self) -> bool:
+        """Something is left."""
+        return bool(self.processes or self.names or self.files or self.faults)
 
 
 class Tenure(msgspec.Struct, frozen=True):
@@ -310,6 +318,7 @@ class History(msgspec.Struct, frozen=True):
         leftovers: None: nobody looked.
         gaps: what could not be read, in words: torn lines, trail segments that are gone.
         rivals: contenders for leases.
+        acting: with which the lives that acted when the window began had begun to.
         schema: version of the format.
     """
 
@@ -329,15 +338,21 @@ class History(msgspec.Struct, frozen=True):
     leftovers: Leftovers | None = None
     gaps: tuple[str, ...] = ()
     rivals: tuple[Rival, ...] = ()
+    acting: tuple[TrailEvent, ...] = ()
     schema: int = SCHEMA
 
 
 def tenures_of(trail: Iterable[TrailEvent]) -> tuple[Tenure, ...]:
-    """Which life acted in which epoch, from the trail, in order; each (path, life, epoch) once."""
-    found: dict[tuple[str, int, int], Tenure] = {}
+    """Which life acted in which epoch, from the trail, in order.
+
+    What is told again within a life is one tenure; a life that comes back after another one of its path is a new one.
+    """
+    found: list[Tenure] = []
+    last: dict[str, tuple[int, int]] = {}
     for event in trail:
-        if event.kind in (EventKind.CHILD_READY, EventKind.PROMOTED) and event.epoch:
+        life = event.incarnation, event.epoch
+        if event.kind in (EventKind.CHILD_READY, EventKind.PROMOTED) and event.epoch and last.get(event.path) != life:
+            last[event.path] = life
             how = "promoted" if event.kind == EventKind.PROMOTED else "ready"
-            key = event.path, event.incarnation, event.epoch
-            found.setdefault(key, Tenure(*key, event.t, how))
-    return tuple(found.values())
+            found.append(Tenure(event.path, *life, event.t, how))
+    return tuple(found)

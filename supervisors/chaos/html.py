@@ -14,6 +14,7 @@ from supervisors.chaos.verdicts import State, Violation
 _WORDS = {
     Overall.HELD: "held",
     Overall.NOT_CHECKABLE: "not checkable",
+    Overall.UNFINISHED: "unfinished",
     Overall.DEVIATED: "deviated",
     Overall.VIOLATED: "violated",
     Overall.ABORTED: "aborted",
@@ -22,7 +23,7 @@ _WORDS = {
 #: characters that have no place in XML, escaped or not
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _GOOD = frozenset({Overall.HELD})
-_UNSURE = frozenset({Overall.NOT_CHECKABLE})
+_UNSURE = frozenset({Overall.NOT_CHECKABLE, Overall.UNFINISHED})
 
 _STYLE = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--dim:#5b6570;--line:#d8dde3;--soft:#f4f6f8;--good:#18794e;

@@ -34,13 +34,13 @@ CATALOGUE: dict[Invariant, Meaning] = {
             Invariant.APPLIED_ONCE,
             "applied_once",
             "No event stands in a journal twice or was applied twice, and none whose client was told that it failed.",
-            "journals whose events carry the operations' unique ids; what live actors say they applied",
+            "journals whose events carry the operations' unique ids; how far standbys in sync say they applied",
         ),
         Meaning(
             Invariant.ONE_ACTS,
             "one_acts",
             "Never two that act: one life in each epoch, and a new one only when the one before has ended.",
-            "lives with their epochs on the trail; answers that name life and epoch",
+            "lives with their epochs on the trail; which life gave each answer to a client",
         ),
         Meaning(
             Invariant.EPOCH_GROWS,
@@ -106,7 +106,7 @@ def check(history: History, limits: Limits | None = None) -> list[Verdict]:
         Invariant.SETTLED: settled,
         Invariant.WITHIN_INTENSITY: within_intensity,
         Invariant.REVERSE_STOP: reverse_stop,
-        Invariant.NOTHING_LEFT: nothing_left,
+        Invariant.NOTHING_LEFT: lambda one, found: nothing_left(one, found, bounds),
     }
     verdicts = []
     for name, run in checks.items():

@@ -9,7 +9,8 @@ Rules, in the order a reader meets them:
  3. A probe that fails in the method or after it makes the run deviate; it goes on. A steady-state probe that fails
     while the method runs aborts it, unless ``controls.abort.probe_fails`` is false: then it deviates.
  4. However the method ends, everything is reverted, then the rollbacks are done, then the system may settle.
-    Nothing stops that: an order to abort which comes then only ends the waiting.
+    Nothing stops that: an order to abort which comes then makes the run aborted and only ends the waiting.
+    No strand of the method outlives the method: nothing is injected after the last revert.
  5. What could not be reverted is told before anything else, an abort before a deviation.
  6. After ``Finish`` nothing is emitted.
 
@@ -90,6 +91,7 @@ class ExperimentMachine:
         phase: how far it is.
         faults: injected so far, refused ones left out.
         outcome, why: at the end; before it what they would be now.
+        hurried: it was told to abort while it rolled back: nothing is waited for any more.
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -104,7 +106,10 @@ class ExperimentMachine:
         self._waits: dict[int, _Wait] = {}
         self._background: set[int] = set()
         self._watch: int | None = None
+        self._watch_ends = False
+        self._current = 0
         self._serial = 0
+        self.hurried = False
         self._names: dict[str, tuple[str, ...]] = {}
         self._abort_why = ""
         self._deviations: list[str] = []
@@ -164,12 +169,15 @@ class ExperimentMachine:
 
     def _go_on(self, number: int, answer: Answer | None) -> None:
         self._waits.pop(number, None)
+        before, self._current = self._current, number
         try:
             wait = self._strands[number].send(answer)
         except StopIteration:
             self._strands.pop(number, None)
             self._background.discard(number)
             return
+        finally:
+            self._current = before
         # it may have broken itself off
         if number in self._strands:
             self._waits[number] = wait
@@ -203,7 +211,7 @@ class ExperimentMachine:
     def _is_due(self, wait: _Wait) -> bool:
         if isinstance(wait, frozenset):
             return not wait & self._strands.keys()
-        return isinstance(wait, float) and wait <= self._now
+        return isinstance(wait, float) and (wait <= self._now or self.hurried)
 
     def _token(self) -> int:
         self._serial += 1
@@ -212,10 +220,13 @@ class ExperimentMachine:
     # ------------------------------------------------------------ breaking off
 
     def _break_off(self, why: str) -> None:
+        first, self._abort_why = not self._abort_why, self._abort_why or why
         if self.phase in _OPEN:
-            self._abort_why = self._abort_why or why
-        elif self.phase is Phase.SETTLING:
-            self._abort_why = self._abort_why or why
+            return  # told when the strands are dropped
+        if first:
+            self._effects.append(Say(RunWord.ABORTED, {"why": why}))
+        self.hurried = True
+        if self.phase is Phase.SETTLING:
             self._finish()
 
     def _fail(self, why: str) -> None:
@@ -226,11 +237,6 @@ class ExperimentMachine:
             self._deviations.append(why)
 
     def _roll_back_now(self) -> None:
-        # strands are dropped, not closed: the one that found the reason may be running
-        self._strands.clear()
-        self._waits.clear()
-        self._background.clear()
-        self._watch = None
         self._effects.append(Say(RunWord.ABORTED, {"why": self._abort_why}))
         self._start(self._end())
 
@@ -250,8 +256,10 @@ class ExperimentMachine:
         if strategy.during and experiment.steady_state:
             self._watch = self._start(self._watching())
         yield from self._steps(experiment.method)
-        yield frozenset(self._background)
-        self._unwatch()
+        while self._background:
+            # those that run may have begun others
+            yield frozenset(self._background)
+        yield from self._unwatch()
         self.phase = Phase.AFTER
         if strategy.after:
             for probe in experiment.steady_state:
@@ -262,6 +270,12 @@ class ExperimentMachine:
 
     def _end(self) -> Strand:
         self.phase = Phase.ROLLBACK
+        # dropped, not closed: the one that found the reason may be running
+        for number in self._strands.keys() - {self._current}:
+            self._strands.pop(number)
+            self._waits.pop(number, None)
+        self._background.clear()
+        self._watch = None
         if self._experiment.workload is not None:
             self._effects.append(StopLoad())
         token = self._token()
@@ -274,7 +288,7 @@ class ExperimentMachine:
         self.phase = Phase.SETTLING
         if self._asked:
             token = self._token()
-            self._effects.append(DoSettle(token, self._experiment.settle))
+            self._effects.append(DoSettle(token, 0.0 if self.hurried else self._experiment.settle))
             answer = yield token
             if isinstance(answer, Settled) and not answer.ok:
                 self._deviations.append(f"not well again at the end: {answer.why}")
@@ -304,13 +318,20 @@ class ExperimentMachine:
                 if probe.title not in told:
                     told.add(probe.title)
                     self._deviations.append(text)
+            if self._watch_ends:
+                return
             yield due
 
-    def _unwatch(self) -> None:
-        if self._watch is not None:
-            self._strands.pop(self._watch, None)
-            self._waits.pop(self._watch, None)
-            self._watch = None
+    def _unwatch(self) -> Strand:
+        """No more looks; one that is under way is waited for: the first begins with the method, so there is one."""
+        if self._watch is None or self._watch not in self._strands:
+            return
+        if isinstance(self._waits.get(self._watch), float):
+            self._strands.pop(self._watch)
+            self._waits.pop(self._watch)
+            return
+        self._watch_ends = True
+        yield frozenset([self._watch])
 
     # ------------------------------------------------------------ steps
 

@@ -25,6 +25,7 @@ from supervisors.chaos.choosing import (
     covers,
     fits,
     kinds_of,
+    refuse_misfits,
 )
 from supervisors.core.errors import FaultError
 from supervisors.core.paths import TreePath, parent_of
@@ -35,7 +36,7 @@ from supervisors.faults.values import ValueType
 
 __all__ = [
     "LEFT_OUT", "SLEEPING", "Candidate", "Decision", "Event", "Limits", "Look", "Monkey", "MonkeyRules", "Over",
-    "Refused", "Replay", "allowed", "covers", "fits", "kinds_of", "redecide",
+    "Refused", "Replay", "allowed", "covers", "fits", "kinds_of", "redecide", "refuse_misfits",
 ]  # fmt: skip
 
 T = TypeVar("T")

@@ -5,6 +5,9 @@ from enum import StrEnum
 
 import msgspec
 
+#: what becomes the unique value of a call, in the texts of its arguments
+UNIQUE = "{n}"
+
 
 class Result(StrEnum):
     """What a client knows about an operation (Jepsen's words)."""

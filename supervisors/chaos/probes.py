@@ -67,37 +67,52 @@ def tree_healthy(probe: TreeHealthy, status: SystemStatus) -> Judgement:
     """Everything at and below the path runs and is ready, or is at rest."""
     bad: list[str] = []
     seen = 0
+    tell = {supervisor.path for supervisor in status.supervisors}
     for supervisor in status.supervisors:
         if _concerns(supervisor.path, probe.path):
             seen += 1
             if supervisor.state != RUNNING:
                 bad.append(f"{supervisor.path} is {supervisor.state}")
         for child in supervisor.children:
-            if not _concerns(child.path, probe.path) or child.type == "supervisor":
+            # a supervisor that tells of itself is judged by that
+            if not _concerns(child.path, probe.path) or child.path in tell:
                 continue
             seen += 1
-            fine = child.state in AT_REST or child.state in (READY, RUNNING)
+            well = (RUNNING, READY) if child.type != "supervisor" else ()
+            fine = child.state in AT_REST or child.state in well
             if not fine and not (probe.held_is_fine and child.state in ("held", "gave_up")):
-                bad.append(f"{child.path} is {child.state}")
+                told = ", and tells nothing" if child.state in (READY, RUNNING) else ""
+                bad.append(f"{child.path} is {child.state}{told}")
     if not seen:
         return Judgement(ok=False, why=f"nothing runs at {probe.path}")
     return Judgement(ok=not bad, why=_few(bad), value=f"{seen - len(bad)} of {seen} well")
 
 
 def standbys_in_sync(probe: StandbysInSync, status: SystemStatus, places: Mapping[str, PlaceFacts]) -> Judgement:
-    """Every child at and below the path has as many standbys in sync as it is to have."""
+    """Every child at and below the path has as many standbys in sync as it is to have.
+
+    A place that is to have some and that nobody tells of is as bad as one that has none.
+    """
+    told = {child.path: child for supervisor in status.supervisors for child in supervisor.children}
+    resting = [path for path, child in told.items() if child.state in AT_REST]
+    wanted = {path: len(child.standbys) for path, child in told.items()}
+    wanted |= {path: place.standbys for path, place in places.items()}
+    wanted |= {supervisor.path: 0 for supervisor in status.supervisors}
     bad: list[str] = []
     total = 0
-    for supervisor in status.supervisors:
-        for child in supervisor.children:
-            place = places.get(child.path)
-            wanted = place.standbys if place is not None else len(child.standbys)
-            if not _concerns(child.path, probe.path) or not wanted or child.state in AT_REST:
-                continue
-            synced = sum(one.state == _SYNCED for one in child.standbys)
-            total += synced
-            if synced < wanted:
-                bad.append(f"{child.path} has {synced} of {wanted} standbys in sync")
+    concerned = [path for path in sorted(wanted) if _concerns(path, probe.path)]
+    for path in concerned:
+        if not wanted[path] or any(_concerns(path, top) for top in resting):
+            continue
+        child = told.get(path)
+        synced = sum(one.state == _SYNCED for one in child.standbys) if child is not None else 0
+        total += synced
+        if child is None:
+            bad.append(f"nobody tells of {path}, which is to have {wanted[path]} standbys")
+        elif synced < wanted[path]:
+            bad.append(f"{path} has {synced} of {wanted[path]} standbys in sync")
+    if not concerned:
+        return Judgement(ok=False, why=f"nothing runs at {probe.path}")
     return Judgement(ok=not bad, why=_few(bad), value=f"{total} in sync")
 
 
@@ -190,6 +205,8 @@ def _begun(failure: FailureTrail, causes: Iterable[TrailEvent]) -> float:
 def invariants_hold(verdicts: Iterable[Verdict]) -> Judgement:
     """None of the invariants that a run in its middle has to keep is violated."""
     looked = [one for one in verdicts if one.id in LIVE_INVARIANTS]
+    if not looked:
+        return Judgement(ok=False, why="no invariant was looked at")
     bad = [
         f"{one.id.value} {one.name}: {one.violations[0].text if one.violations else ''}"
         for one in looked
@@ -222,6 +239,8 @@ def metric_within(probe: MetricWithin, text: str) -> Judgement:
 
 def trail_count(probe: TrailCount, trail: Iterable[TrailEvent], now: float) -> Judgement:
     """The number of events is within its bounds."""
+    if not is_kind(probe.kind):
+        return Judgement(ok=False, why=f"there is no kind of event called {probe.kind}")
     since = now - probe.last if probe.last is not None else float("-inf")
     count = sum(
         event.kind == probe.kind
@@ -231,6 +250,11 @@ def trail_count(probe: TrailCount, trail: Iterable[TrailEvent], now: float) -> J
         for event in trail
     )
     return tolerates(probe, count)
+
+
+def is_kind(word: str) -> bool:
+    """Whether events of a kind so called may come: of one misspelled there are always none."""
+    return word in frozenset(EventKind) or word.startswith("actor_")
 
 
 def tolerates(probe: CallAnswers | MetricWithin | TrailCount, answer: object) -> Judgement:

@@ -28,16 +28,18 @@ class Overall(StrEnum):
     ABORTED = "aborted"
     VIOLATED = "violated"
     DEVIATED = "deviated"
+    UNFINISHED = "unfinished"  #: nobody knows how it ended: its runner did not live to say
     NOT_CHECKABLE = "not_checkable"
     HELD = "held"
 
 
-#: exit codes of `rayvisor chaos run`
+#: exit codes of `rayvisor chaos run`; a run that was broken off by the death of its runner is an aborted one
 EXIT_CODES = {
     Overall.HELD: 0,
     Overall.NOT_CHECKABLE: 0,
     Overall.DEVIATED: 1,
     Overall.VIOLATED: 1,
+    Overall.UNFINISHED: 3,
     Overall.ABORTED: 3,
     Overall.NOT_REVERTED: 4,
 }
@@ -109,7 +111,7 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def exit_code(self) -> int:
-        """0 held, 1 violated or deviated, 3 aborted, 4 could not revert."""
+        """0 held, 1 violated or deviated, 3 aborted or without an end, 4 could not revert."""
         return EXIT_CODES[self.verdict]
 
 
@@ -160,7 +162,7 @@ def _overall(history: History, verdicts: Iterable[Verdict], measures: Measures) 
         return Overall.DEVIATED, f"The steady state was left: {history.why or 'see below'}."
     late = f" {measures.all.late} took longer than was promised." if measures.all.late else ""
     if history.outcome is Outcome.UNKNOWN and history.asked.kind is not RunKind.TRAIL:
-        return Overall.NOT_CHECKABLE, f"The run did not come to its end: {history.why or 'its runner is gone'}.{late}"
+        return Overall.UNFINISHED, f"The run did not come to its end: {history.why or 'its runner is gone'}.{late}"
     if all(one.state is State.NOT_CHECKABLE for one in verdicts):
         return Overall.NOT_CHECKABLE, "There is nothing to check."
     unsure = sum(one.state is State.NOT_CHECKABLE for one in verdicts)

@@ -22,12 +22,15 @@ from supervisors.chaos.document import (
     Step,
     TrailCount,
 )
+from supervisors.chaos.probes import is_kind
 from supervisors.chaos.systems import Known
+from supervisors.chaos.workload import texts_of
 from supervisors.core.durations import format_duration
 from supervisors.core.errors import FaultError
 from supervisors.faults.catalogue import FaultKind, Target
 from supervisors.faults.request import TargetSet
 from supervisors.spec.findings import Loc, did_you_mean
+from supervisors.trail.events import EventKind
 
 #: steps one run carries out at most, repetitions counted
 MAX_STEPS = 100_000
@@ -190,9 +193,14 @@ def _probe(probe: Probe, loc: Loc, known: Known) -> Iterator[Problem]:
         if probe.matches is not None:
             try:
                 re.compile(probe.matches)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
+                # too large a number in it, or too many groups in one another, are no re.error
                 message = f"matches is no regular expression: {error}"
                 yield Problem(codes.BAD_PATTERN, (*loc, "matches"), message, "see docs.python.org/3/library/re.html")
+
+    if isinstance(probe, TrailCount) and not is_kind(probe.kind):
+        fix = did_you_mean(probe.kind, EventKind)
+        yield Problem(codes.NOT_ONE_OF, (*loc, "kind"), f"there is no kind of event {probe.kind[:40]!r}", fix)
 
 
 def _workload(experiment: Experiment, known: Known) -> Iterator[Problem]:
@@ -200,7 +208,8 @@ def _workload(experiment: Experiment, known: Known) -> Iterator[Problem]:
     if load is None:
         return
     yield from _worker(load.path, ("workload", "path"), known)
-    if "{n}" not in str(load.args):
+    # the keys of a mapping are sent as they are
+    if not any(True for _ in texts_of(load.args)):
         message = "no argument of the calls is unique: what was lost or done twice cannot be told"
         yield Problem(codes.NOT_UNIQUE, ("workload", "args"), message, 'use "{n}" for one of them')
 

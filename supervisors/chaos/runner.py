@@ -10,7 +10,7 @@ from supervisors.chaos.document import Experiment, FaultStep, Probe, StandbysInS
 from supervisors.chaos.ground import Ground, Works
 from supervisors.chaos.history import Outcome, RunWord
 from supervisors.chaos.looking import look
-from supervisors.chaos.machine import ExperimentMachine
+from supervisors.chaos.machine import ExperimentMachine, Phase
 from supervisors.chaos.messages import (
     Abort,
     Began,
@@ -34,23 +34,18 @@ from supervisors.chaos.messages import (
 )
 from supervisors.chaos.probes import Judgement, shown
 from supervisors.chaos.recording import Recorder
+from supervisors.chaos.telling import Progress, Tell, safely, silent, unforeseen
 from supervisors.chaos.workload import Clients
 from supervisors.core.errors import FaultError, RayvisorError
 from supervisors.faults.request import FaultRequest
 from supervisors.trail.events import Scalar
 
+__all__ = ["Progress", "Runner"]
+
 #: seconds between looks whether somebody ordered an emergency stop
 _LOOK_EVERY = 0.2
 #: seconds that everything has to be well for the end to count as settled
 _STILL = 0.3
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """Something that happened in a run, for whoever watches: a word of ``RunWord`` or of the machine, and its data."""
-
-    t: float
-    kind: str
-    data: dict[str, Scalar] = {}
 
 
 class Runner:
@@ -61,7 +56,7 @@ class Runner:
         ground: the system.
         works: time and threads.
         recorder: the run's journal.
-        tell: told of everything that happens, from the thread that calls ``run``.
+        tell: told of everything that happens, from any thread; what it raises does no harm.
     """
 
     def __init__(
@@ -70,14 +65,14 @@ class Runner:
         ground: Ground,
         works: Works,
         recorder: Recorder,
-        tell: Callable[[Progress], None] = lambda progress: None,
+        tell: Tell = silent,
     ) -> None:
         self._experiment = experiment
         self._ground = ground
         self._works = works
         self._recorder = recorder
-        self._tell = tell
-        self._arming = 0
+        self._tell = safely(tell)
+        self._arming: set[int] = set()
         self._serial = itertools.count()
         self.machine = ExperimentMachine(experiment)
         #: None: the experiment has none
@@ -91,7 +86,20 @@ class Runner:
         self._works.post(Abort(why))
 
     def run(self) -> Outcome:
-        """Carry it out to its end."""
+        """Carry it out to its end. Whatever goes wrong on the way: what was broken is undone."""
+        outcome, why = None, ""
+        try:
+            self._go()
+            outcome, why = self.machine.outcome, self.machine.why
+        except Exception as error:  # noqa: BLE001 - the machine itself failed: all that is left is to undo
+            outcome, why = self._last_resort(str(unforeseen(error)))
+        finally:
+            if outcome is None:
+                outcome, why = self._last_resort("it was cut short")
+            self._end(outcome, why)
+        return outcome
+
+    def _go(self) -> None:
         self._say(RunWord.STARTED, {"title": self._experiment.title, "seed": self._experiment.seed})
         clock = self._works.clock
         finished = self._do(self.machine.step(Began(), clock.monotonic()))
@@ -101,50 +109,93 @@ class Runner:
             wait = _LOOK_EVERY if wake_at is None else min(wake_at - clock.monotonic(), _LOOK_EVERY)
             event = self._works.take(max(wait, 0.0)) or Woke()
             finished = self._do(self.machine.step(event, clock.monotonic()))
-            if not stopped and not finished and (why := self._ground.aborted):
+            if not stopped and not finished and (why := self._ordered_to_stop()):
                 stopped = True
                 finished = self._do(self.machine.step(Abort(why), clock.monotonic()))
+
+    def _ordered_to_stop(self) -> str:
+        try:
+            return self._ground.aborted
+        except Exception as error:  # noqa: BLE001 - who cannot see whether to stop has to
+            return str(unforeseen(error))
+
+    def _last_resort(self, why: str) -> tuple[Outcome, str]:
+        """Undo everything without the machine."""
+        self._say(RunWord.ABORTED, {"why": why})
+        stuck = self._undo(None, "the run was aborted")
+        if stuck:
+            return Outcome.NOT_REVERTED, f"could not be reverted: {', '.join(stuck)}; {why}"
+        return Outcome.ABORTED, why
+
+    def _end(self, outcome: Outcome, why: str) -> None:
         if self.clients is not None and self._loaded:
             self.clients.stop()
             self.clients.wait(self._experiment.workload.timeout + 2.0 if self._experiment.workload else 0.0)
             self._say("clients", {**self.clients.ended})
-        self._say(RunWord.ENDED, {"outcome": self.machine.outcome.value, "why": self.machine.why})
+        self._say(RunWord.ENDED, {"outcome": outcome.value, "why": why})
         self._recorder.flush()
-        return self.machine.outcome
 
     # ------------------------------------------------------------ effects
 
     def _do(self, effects: list[Effect]) -> bool:
         """Carry them out; True: the run is over."""
         for effect in effects:
-            match effect:
-                case Say(kind=kind, data=data):
-                    self._say(kind, data)
-                case DoProbe(token=token, probe=probe):
-                    self._spawn(partial(self._probe, token, probe), "probe")
-                case DoInject():
-                    self._arming += 1
-                    self._decided(effect)
-                    self._spawn(partial(self._inject, effect), "inject")
-                case DoCall():
-                    self._say("call", {"path": effect.step.call, "method": effect.step.method})
-                    self._spawn(partial(self._call, effect), "call")
-                case DoRevert():
-                    self._say("reverting", {"why": effect.why})
-                    self._spawn(partial(self._revert, effect), "revert")
-                case DoSettle(token=token, seconds=seconds):
-                    self._say("settling", {"seconds": seconds})
-                    self._spawn(partial(self._settle, token, seconds), "settle")
-                case StartLoad():
-                    if self.clients is not None:
-                        self._loaded = True
-                        self.clients.start()
-                case StopLoad():
-                    if self.clients is not None:
-                        self.clients.stop()
-                case Finish():
-                    return True
+            if isinstance(effect, Finish):
+                return True
+            try:
+                self._carry_out(effect)
+            except Exception as error:  # noqa: BLE001 - such as no thread to be had: it ends, by way of its rollbacks
+                why = str(unforeseen(error))
+                self._works.post(Abort(why))
+                self._answer_for(effect, why)
         return False
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Say(kind=kind, data=data):
+                self._say(kind, data)
+            case DoProbe(token=token, probe=probe):
+                self._spawn(partial(self._probe, token, probe), "probe")
+            case DoInject(token=token):
+                self._decided(effect)
+                self._arming.add(token)
+                self._spawn(partial(self._inject, effect), "inject")
+            case DoCall():
+                self._say("call", {"path": effect.step.call, "method": effect.step.method})
+                self._spawn(partial(self._call, effect), "call")
+            case DoRevert():
+                self._say("reverting", {"why": effect.why})
+                self._spawn(partial(self._revert, effect), "revert")
+            case DoSettle(token=token, seconds=seconds):
+                self._say("settling", {"seconds": seconds})
+                self._spawn(partial(self._settle, token, seconds), "settle")
+            case StartLoad():
+                if self.clients is not None:
+                    self._loaded = True
+                    self.clients.start()
+            case StopLoad():
+                if self.clients is not None:
+                    self.clients.stop()
+            case _:
+                pass
+
+    def _answer_for(self, effect: Effect, why: str) -> None:
+        """The machine waits for an answer of what could not even begin."""
+        match effect:
+            case DoProbe(token=token):
+                self._works.post(Probed(token, ok=False, why=why))
+            case DoInject(token=token):
+                self._arming.discard(token)
+                self._works.post(Refused(token, FaultError.default_code, why))
+            case DoCall(token=token):
+                self._works.post(Called(token, ok=False, why=why))
+            case DoRevert(token=token, ids=ids):
+                # no thread for it: then in this one
+                self._works.post(Reverted(token, self._undo(ids, effect.why)))
+            case DoSettle(token=token):
+                self._works.post(Settled(token, ok=False, why=why))
+            case _:
+                pass
 
     def _spawn(self, job: Callable[[], None], name: str) -> None:
         self._works.spawn(job, f"{name}-{next(self._serial)}")
@@ -205,32 +256,35 @@ class Runner:
                 "t": hits.at,
             }
             self._recorder.note(RunWord.INJECTED, sync=False, **data)
-            self._tell(Progress(self._works.clock.monotonic(), RunWord.INJECTED, data))
             self._works.post(Injected(effect.token, hits.ids, hits.targets))
+            self._tell(Progress(self._works.clock.monotonic(), RunWord.INJECTED, data))
         finally:
-            self._arming -= 1
+            self._arming.discard(effect.token)
 
     def _revert(self, effect: DoRevert) -> None:
+        self._works.post(Reverted(effect.token, self._undo(effect.ids, effect.why)))
+
+    def _undo(self, ids: tuple[str, ...] | None, why: str) -> tuple[str, ...]:
+        """What could not be undone."""
         clock = self._works.clock
         deadline = clock.monotonic() + 10.0
         # what is being armed just now has to be undone too
-        while effect.ids is None and self._arming and clock.monotonic() < deadline:
+        while ids is None and self._arming and clock.monotonic() < deadline:
             self._works.sleep(0.01)
         began = clock.monotonic()
         try:
-            stuck = self._ground.revert(effect.ids, effect.why)
+            stuck = self._ground.revert(ids, why)
         except Exception as error:  # noqa: BLE001 - told as what it means: not undone
             stuck = (f"{type(error).__name__}: {error}",)
-        ms = round((clock.monotonic() - began) * 1e3, 3)
         data: dict[str, Scalar] = {
-            "id": ",".join(effect.ids) if effect.ids is not None else "all",
+            "id": ",".join(ids) if ids is not None else "all",
             "ok": not stuck,
             "by": "driver",
-            "why": effect.why,
-            "ms": ms,
+            "why": why,
+            "ms": round((clock.monotonic() - began) * 1e3, 3),
         }
         self._recorder.note(RunWord.REVERTED, sync=True, **data)
-        self._works.post(Reverted(effect.token, stuck))
+        return stuck
 
     # ------------------------------------------------------------ looking
 
@@ -240,15 +294,15 @@ class Runner:
         while True:
             judged = self._look(probe)
             now = clock.monotonic()
-            if judged.ok or not (judged.pending or now < deadline) or self.machine_is_over:
+            if judged.ok or not (judged.pending or now < deadline) or self._is_not_awaited:
                 break
             self._works.sleep(probe.every)
         self._works.post(Probed(token, judged.ok, judged.why, judged.value))
 
     @property
-    def machine_is_over(self) -> bool:
-        """Nobody waits for an answer any more."""
-        return self.machine.phase == "done"
+    def _is_not_awaited(self) -> bool:
+        """Nobody waits for what may come true later."""
+        return self.machine.phase is Phase.DONE or self.machine.hurried
 
     def _look(self, probe: Probe) -> Judgement:
         try:
@@ -279,7 +333,7 @@ class Runner:
             first = self._look(healthy)
             bad = first.why if not first.ok else self._look(in_sync).why
             well = None if bad else now if well is None else well
-            if (well is not None and now - well >= _STILL) or now >= deadline or self.machine_is_over:
+            if (well is not None and now - well >= _STILL) or now >= deadline or self._is_not_awaited:
                 break
             self._works.sleep(0.1)
         self._works.post(Settled(token, not bad, bad))

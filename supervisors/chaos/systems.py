@@ -98,10 +98,14 @@ def known_of(experiment: Experiment, file: Path, *, import_actors: bool = True) 
     if experiment.system is None:
         return Known(), []
     topology = file.parent / experiment.system
-    if not topology.is_file():
-        message = f"there is no topology {experiment.system}"
+    name = experiment.system if len(experiment.system) <= 200 else f"{experiment.system[:200]}..."
+    try:
+        why = "" if topology.is_file() else f"there is no topology {name!r}"
+    except (OSError, ValueError) as error:  # too long a name, or one that no file can have
+        why = f"{name!r} names no file: {getattr(error, 'strerror', None) or error}"
+    if why:
         fix = f"write the path from {file.parent} to it"
-        return Known(), [Problem(codes.SYSTEM_UNUSABLE, ("system",), message, fix)]
+        return Known(), [Problem(codes.SYSTEM_UNUSABLE, ("system",), why, fix)]
     try:
         _, compiled = load_topology(topology, import_actors=import_actors)
     except SpecError as error:

@@ -9,7 +9,8 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -27,14 +28,18 @@ from supervisors.faults.request import FaultRequest, TargetSet
 #: what ``chaos discover`` lists
 __all__ = [
     "call_actor",
+    "everything_held",
     "holds",
     "inject_fault",
     "invariants_hold",
+    "must_hold",
     "recovered_within",
     "revert_all",
     "revert_fault",
+    "run_together",
     "standbys_are_in_sync",
     "tree_is_healthy",
+    "wait",
 ]
 
 _log = logging.getLogger("rayvisor")
@@ -52,6 +57,8 @@ class _Closing(Ground, Protocol):
 _lock = threading.RLock()
 _grounds: dict[Path, _Closing] = {}
 _names: dict[tuple[Path, str], list[str]] = {}
+#: what had to hold, or to work, and did not, by system
+_failed: dict[Path, list[str]] = {}
 
 
 def _ground(data_dir: str) -> _Closing:
@@ -82,6 +89,7 @@ def inject_fault(
     first: int = 0,
     seed: int = 0,
     name: str = "",
+    required: bool = False,
 ) -> JsonValue:
     """Inject a fault (``rayvisor inject list``); gives its id and whom it hits.
 
@@ -97,11 +105,29 @@ def inject_fault(
         first: so many occasions for certain.
         seed: of its chance.
         name: for ``revert_fault``.
+        required: ``everything_held`` is false once it was refused.
 
     Raises:
         FaultError: it was refused; nothing of it acts.
     """
     ground = _ground(data_dir)
+    with _required(f"{fault} at {path}", ground, required=required):
+        return _inject(ground, fault, path, params, seconds, targets, count, probability, first, seed, name)
+
+
+def _inject(
+    ground: _Closing,
+    fault: str,
+    path: str,
+    params: dict[str, Scalar] | None,
+    seconds: float | None,
+    targets: str,
+    count: int,
+    probability: float | None,
+    first: int,
+    seed: int,
+    name: str,
+) -> JsonValue:
     if targets not in frozenset(TargetSet):
         raise FaultError(f"there is no set of targets {targets!r}", code=9071, fix=f"one of {', '.join(TargetSet)}")
     request = FaultRequest(
@@ -150,15 +176,96 @@ def _reverted(stuck: Sequence[str]) -> JsonValue:
 
 
 def call_actor(
-    path: str, method: str, data_dir: str = ".rayvisor", args: list[JsonValue] | None = None, timeout: float = 3.0
+    path: str,
+    method: str,
+    data_dir: str = ".rayvisor",
+    args: list[JsonValue] | None = None,
+    timeout: float = 3.0,
+    required: bool = False,
 ) -> JsonValue:
     """Call a method of an actor; gives its answer, for a tolerance of the toolkit (an action or a probe).
+
+    Args:
+        path: of the actor.
+        method: of the actor.
+        data_dir: of the system.
+        args: of the method.
+        timeout: seconds for the call.
+        required: ``everything_held`` is false once it raised.
 
     Raises:
         CallError: no answer in time.
         Exception: what the method raised.
     """
-    return cast(JsonValue, plain(_ground(data_dir).call(path, method, args or [], timeout)))
+    ground = _ground(data_dir)
+    with _required(f"{path}.{method}", ground, required=required):
+        return cast(JsonValue, plain(ground.call(path, method, args or [], timeout)))
+
+
+def wait(seconds: float, data_dir: str = ".rayvisor") -> JsonValue:
+    """Let time pass."""
+    time.sleep(seconds)
+    return seconds
+
+
+def run_together(parts: list[list[dict[str, JsonValue]]], data_dir: str = ".rayvisor") -> JsonValue:
+    """Do several lists of calls beside one another, each in its order, and wait for all.
+
+    Args:
+        parts: lists of ``{"func": NAME, "arguments": {...}}``, with a function of this module; one that also has
+            ``"background": true`` goes on beside those after it.
+        data_dir: of the system.
+
+    Raises:
+        FaultError: some of them failed; all were done (9077).
+    """
+    failed: list[str] = []
+    threads: list[threading.Thread] = []
+
+    def start(part: list[dict[str, JsonValue]]) -> None:
+        thread = threading.Thread(target=do, args=(part,), daemon=True)
+        with _lock:
+            threads.append(thread)
+        thread.start()
+
+    def do(part: list[dict[str, JsonValue]]) -> None:
+        for call in part:
+            if call.get("background"):
+                start([{**call, "background": False}])
+                continue
+            try:
+                _called(call, data_dir)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other steps are done
+                failed.append(f"{call.get('func')}: {error}")
+
+    for part in parts:
+        start(part)
+    # a part may start others
+    for thread in iter(lambda: next((one for one in threads if one.is_alive()), None), None):
+        thread.join()
+    if failed:
+        raise FaultError("; ".join(failed), code=9077, fix="the steps before it in the journal say more")
+    return None
+
+
+def _called(call: dict[str, JsonValue], data_dir: str) -> None:
+    name, arguments = call.get("func"), call.get("arguments", {})
+    if name not in __all__ or not isinstance(arguments, dict):
+        raise FaultError(f"{call} calls no function of ours", code=9077, fix="one of docs/chaos.md")
+    function: Callable[..., object] = globals()[str(name)]
+    function(data_dir=data_dir, **arguments)
+
+
+@contextmanager
+def _required(what: str, ground: _Closing, *, required: bool = True) -> Iterator[None]:
+    """What is done in it has to work, or ``everything_held`` is false."""
+    try:
+        yield
+    except Exception as error:
+        if required:
+            with _lock:
+                _failed.setdefault(ground.data_dir, []).append(f"{what}: {error}")
+        raise
 
 
 # ---------------------------------------------------------------- probes
@@ -193,6 +300,29 @@ def holds(probe: dict[str, JsonValue], data_dir: str = ".rayvisor") -> bool:
         ValueError: it is no probe.
     """
     return _holds(_PROBE.validate_python(probe), data_dir)
+
+
+def must_hold(probe: dict[str, JsonValue], data_dir: str = ".rayvisor", name: str = "") -> bool:
+    """As ``holds``, for a method: the toolkit judges only its hypothesis, so one that does not hold raises.
+
+    Raises:
+        FaultError: it does not hold (9077); ``everything_held`` is false from now on.
+        ValueError: it is no probe.
+    """
+    title = name or str(probe.get("probe"))
+    with _required(title, _ground(data_dir)):
+        if not holds(probe, data_dir):
+            raise FaultError(f"{title} does not hold", code=9077, fix="the log says what was seen")
+    return True
+
+
+def everything_held(data_dir: str = ".rayvisor") -> bool:
+    """Whether all that had to hold and to work so far in this process did: the last probe of a hypothesis."""
+    with _lock:
+        failed = list(_failed.get(_ground(data_dir).data_dir, ()))
+    for what in failed:
+        _log.warning("did not hold: %s", what)
+    return not failed
 
 
 def _holds(probe: Probe, data_dir: str) -> bool:

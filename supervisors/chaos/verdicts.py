@@ -85,6 +85,7 @@ class Findings:
 
     def __init__(self) -> None:
         self.looked_at = 0
+        self._open = False
         self._violations: list[Violation] = []
         self._missing: list[str] = []
 
@@ -97,12 +98,18 @@ class Findings:
         if what not in self._missing:
             self._missing.append(what)
 
+    def undecided(self) -> None:
+        """What it is about could not be decided: it is not held, whatever else was found right."""
+        self._open = True
+
     def verdict(self, meaning: Meaning) -> Verdict:
-        """Violated when anything was found; held when something was looked at or nothing was missing."""
+        """Violated when anything was found; held when something was looked at and it did not stay undecided."""
         if self._violations:
             state = State.VIOLATED
-        elif self._missing and not self.looked_at:
+        elif self._open or not self.looked_at:
             state = State.NOT_CHECKABLE
+            if not self._missing:
+                self.lacks("there was nothing to look at")
         else:
             state = State.HELD
         told = tuple(self._violations[:MOST])

@@ -6,18 +6,18 @@ asks once and does not ask again: what it did not hear of is *info*, done or not
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
+import msgspec
 from pydantic import JsonValue
 
 from supervisors.chaos.document import Workload
-from supervisors.chaos.ground import Ground, Works
+from supervisors.chaos.ground import Answer, Ground, Works
+from supervisors.chaos.history import RunWord
+from supervisors.chaos.operations import UNIQUE
 from supervisors.chaos.recording import Recorder, result_of
 from supervisors.core.errors import RayvisorError
-
-#: what becomes the unique value
-UNIQUE = "{n}"
 
 
 def filled(args: Sequence[JsonValue], unique: str) -> list[JsonValue]:
@@ -33,6 +33,19 @@ def _fill(value: JsonValue, unique: str) -> JsonValue:
     if isinstance(value, dict):
         return {key: _fill(one, unique) for key, one in value.items()}
     return value
+
+
+def texts_of(value: JsonValue) -> Iterator[str]:
+    """The texts in a call's arguments that carry the unique value: one of them is what its event is found by."""
+    if isinstance(value, str):
+        if UNIQUE in value:
+            yield value
+    elif isinstance(value, list):
+        for one in value:
+            yield from texts_of(one)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from texts_of(one)
 
 
 class Clients:
@@ -63,6 +76,15 @@ class Clients:
 
     def start(self) -> None:
         """Begin. Once."""
+        # whoever reads the run, now or after its runner was killed, has to know by what events are found
+        self._recorder.note(
+            RunWord.WORKLOAD,
+            sync=True,
+            path=self._load.path,
+            method=self._load.method,
+            id_field=self._load.id_field,
+            ids=msgspec.json.encode(list(dict.fromkeys(texts_of(self._load.args)))).decode(),
+        )
         self._running = self._load.clients
         for number in range(self._load.clients):
             self._works.spawn(partial(self._client, number), f"client-{number}")
@@ -99,16 +121,33 @@ class Clients:
         load = self._load
         unique = self._recorder.invoke(load.path, load.method, f=self._what)
         failed: BaseException | None = None
+        answer = Answer()
         try:
-            self._ground.call(load.path, load.method, filled(load.args, unique), load.timeout)
+            answer = self._ground.ask(load.path, load.method, filled(load.args, unique), load.timeout)
         except RayvisorError as error:
             failed = error
         except Exception as error:  # noqa: BLE001 - whatever the actor's method raised is what the client heard
             failed = error
         result = result_of(failed)
-        self._recorder.complete(unique, result, error=_words(failed))
+        sequence, incarnation, epoch = named(answer)
+        self._recorder.complete(
+            unique, result, sequence=sequence, epoch=epoch, incarnation=incarnation, error=_words(failed)
+        )
         with self._lock:
             self.ended[result.value] += 1
+
+
+def named(answer: Answer) -> tuple[int, int, int]:
+    """The event's sequence, the life and the epoch, as a reply has them; life and epoch else as the call found them."""
+    said = answer.value if isinstance(answer.value, Mapping) else {}
+    sequence, incarnation, epoch = (_number(said.get(name)) for name in ("sequence", "incarnation", "epoch"))
+    if incarnation and epoch:  # the actor's own word; one of the two alone may be about anything
+        return sequence, incarnation, epoch
+    return sequence, answer.incarnation, answer.epoch
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def _words(error: BaseException | None) -> str:

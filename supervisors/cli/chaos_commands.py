@@ -8,15 +8,18 @@ from typing import Annotated
 import typer
 
 from supervisors.chaos.converting import to_toolkit
+from supervisors.chaos.document import Experiment
 from supervisors.chaos.reading import Loaded, load_experiment, read_experiment
 from supervisors.chaos.rules import calls_actors
+from supervisors.cli.chaos_ends import ERRORS, Heard, finish, worst
 from supervisors.cli.chaos_monkey import monkey
 from supervisors.cli.chaos_replay import replay
 from supervisors.cli.chaos_reports import REPORT_COMMANDS
-from supervisors.cli.chaos_runs import refused, run_experiment, show_end, system_for, worst
+from supervisors.cli.chaos_runs import refused, run_experiment, system_for
 from supervisors.cli.common import BAD_INPUT, DEFAULT_DATA_DIR, AsJson, DataDir, err, print_line
 from supervisors.cli.files import show_report as show_findings
 from supervisors.core.errors import RayvisorError
+from supervisors.runtime.chaos_ground import SystemGround
 
 chaos = typer.Typer(
     help="Break a system on purpose and get a verdict with numbers: experiments, the monkey, reports.",
@@ -36,8 +39,9 @@ def run(
 ) -> None:
     """Run experiments one after another. The system they name is brought up when nothing runs, and taken down after.
 
-    Exit code 0: held, 1: deviated or an invariant violated, 2: bad input, 3: aborted, 4: a fault could not be reverted.
-    Ctrl-C breaks a run off and undoes everything.
+    Exit code 0: held, 1: deviated, an invariant violated, or no report could be made, 2: bad input, nothing was done,
+    3: aborted, 4: a fault could not be reverted; of several runs the worst: 4, 3, 1, 2, 0. Ctrl-C breaks a run off and
+    undoes everything.
 
     Example: rayvisor chaos run examples/experiments/kill_primary.yaml
     """
@@ -65,13 +69,21 @@ def _run_group(group: list[Loaded], data_dir: Path, *, keep_up: bool, json_: boo
         with system_for(data_dir, group[0].known, calls=calls, keep_up=keep_up, quiet=json_) as ground:
             for one in group:
                 assert one.experiment is not None
-                options = {"file": str(one.file.resolve())}
-                report, folder = run_experiment(one.experiment, one.text, ground, options=options, json_=json_)
-                show_end(report, folder, json_=json_)
-                codes.append(report.exit_code)
+                codes.append(_run_one(one.experiment, one, ground, json_=json_))
     except RayvisorError as error:
         codes.append(refused(error))
     return codes
+
+
+def _run_one(experiment: Experiment, loaded: Loaded, ground: SystemGround, *, json_: bool) -> int:
+    """Its exit code: that of what was heard of it where no report of it can be made."""
+    heard = Heard()
+    options = {"file": str(loaded.file.resolve())}
+    try:
+        report, folder = run_experiment(experiment, loaded.text, ground, options=options, json_=json_, also=heard.tell)
+    except ERRORS as error:
+        return heard.refused(error)
+    return finish(heard, report, folder, json_=json_)
 
 
 @chaos.command()

@@ -9,7 +9,8 @@ from supervisors.chaos.history import RunKind, RunWord
 from supervisors.chaos.reading import read_text
 from supervisors.chaos.runner import Progress
 from supervisors.chaos.systems import Known, known_from
-from supervisors.cli.chaos_runs import refused, run_experiment, show_end, system_for, worst
+from supervisors.cli.chaos_ends import ERRORS, Heard, finish, quietly, worst
+from supervisors.cli.chaos_runs import refused, run_experiment, system_for
 from supervisors.cli.common import BAD_INPUT, out, print_line
 from supervisors.cli.files import show_report as show_findings
 from supervisors.core.errors import RayvisorError
@@ -51,18 +52,21 @@ def _hold(one: Drill, ground: SystemGround, *, json_: bool, only: bool) -> int:
         return BAD_INPUT
     steps = _Steps(quiet=json_)
     steps.begin("announce", f"{loaded.experiment.title}. {loaded.experiment.description}")
-    report, folder = run_experiment(
-        loaded.experiment,
-        text,
-        ground,
-        kind=RunKind.DRILL,
-        options={"drill": one.name, "file": f"{one.name}.yaml"},
-        json_=json_,
-        also=steps.tell,
-    )
-    steps.begin("report")
-    show_end(report, folder, json_=json_)
-    return report.exit_code
+    heard = Heard(steps.tell)
+    try:
+        report, folder = run_experiment(
+            loaded.experiment,
+            text,
+            ground,
+            kind=RunKind.DRILL,
+            options={"drill": one.name, "file": f"{one.name}.yaml"},
+            json_=json_,
+            also=heard.tell,
+        )
+    except ERRORS as error:
+        return heard.refused(error)
+    quietly(lambda: steps.begin("report"))
+    return finish(heard, report, folder, json_=json_)
 
 
 class _Steps:

@@ -10,18 +10,20 @@ import typer
 from supervisors.chaos.concluding import conclude
 from supervisors.chaos.document import Workload
 from supervisors.chaos.history import RunKind
-from supervisors.chaos.monkey import Limits, Monkey, MonkeyRules
-from supervisors.chaos.monkeying import Decides, MonkeyRun
+from supervisors.chaos.monkey import Limits, Monkey, MonkeyRules, refuse_misfits
+from supervisors.chaos.monkeying import Decides, MonkeyRun, possible_candidates
 from supervisors.chaos.reading import load_experiment
 from supervisors.chaos.recording import Recorder
 from supervisors.chaos.report import Report
 from supervisors.chaos.systems import Known, known_from
+from supervisors.chaos.telling import Progress
 from supervisors.chaos.works import ThreadWorks
-from supervisors.cli.chaos_runs import asked_for, interrupts, refused, show_end, system_for
+from supervisors.cli.chaos_ends import ERRORS, Heard, finish
+from supervisors.cli.chaos_runs import asked_for, interrupts, system_for
 from supervisors.cli.chaos_screen import Screen
 from supervisors.cli.common import DEFAULT_DATA_DIR, AsJson, DataDir
 from supervisors.core.durations import parse_duration
-from supervisors.core.errors import RayvisorError, SpecError
+from supervisors.core.errors import SpecError
 from supervisors.runtime.chaos_ground import SystemGround
 from supervisors.runtime.clock import SystemClock
 from supervisors.spec.check import load_topology
@@ -52,6 +54,7 @@ def monkey(
 
     Example: rayvisor chaos monkey --seed 7 --for 10m --rate 20/m
     """
+    heard = Heard()
     try:
         seconds, per_minute = duration_of(for_), rate_of(rate)
         rules = MonkeyRules(
@@ -68,6 +71,8 @@ def monkey(
         known = _known(topology)
         clients = load.workload if load is not None else None
         with system_for(data_dir, known, calls=clients is not None, keep_up=keep_up, quiet=json_) as ground:
+            kinds_there, possible = ground.known.catalogue, possible_candidates(ground.status(), ground.known)
+            refuse_misfits(rules, kinds_there, possible, ground.known.open_ended)
             again = {
                 "rules": msgspec.json.encode(rules).decode(),
                 "seconds": str(seconds),
@@ -77,7 +82,7 @@ def monkey(
             title = f"Monkey with seed {seed}: {rate} for {for_}"
             report, folder = run_monkey(
                 ground,
-                lambda began: Monkey(rules, ground.known.catalogue, began),
+                lambda began: Monkey(rules, kinds_there, began),
                 RunKind.MONKEY,
                 title=title,
                 seed=seed,
@@ -85,11 +90,11 @@ def monkey(
                 clients=clients,
                 options=again,
                 json_=json_,
+                heard=heard,
             )
-            show_end(report, folder, json_=json_)
-            code = report.exit_code
-    except RayvisorError as error:
-        code = refused(error)
+            code = finish(heard, report, folder, json_=json_)
+    except ERRORS as error:
+        code = heard.refused(error)
     if code:
         raise typer.Exit(code)
 
@@ -105,8 +110,9 @@ def run_monkey(
     clients: Workload | None,
     options: dict[str, str],
     json_: bool,
+    heard: Heard,
 ) -> tuple[Report, Path]:
-    """One run of a monkey, or of a recorded one, to its report.
+    """One run of a monkey, or of a recorded one, to its report. ``heard`` is told how it ends.
 
     Raises:
         FaultError: its rules cannot be met, or it cannot be recorded.
@@ -118,6 +124,11 @@ def run_monkey(
     try:
         ground.begin(asked.id)
         with Screen(ground, quiet=json_) as screen:
+
+            def tell(progress: Progress) -> None:
+                heard.tell(progress)
+                screen.tell(progress)
+
             run = MonkeyRun(
                 ground,
                 ThreadWorks(clock),
@@ -126,7 +137,7 @@ def run_monkey(
                 title=title,
                 seed=seed,
                 workload=clients,
-                tell=screen.tell,
+                tell=tell,
             )
             with interrupts(ground.data_dir, run.abort):
                 run.run(make)

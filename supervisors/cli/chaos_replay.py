@@ -17,10 +17,11 @@ from supervisors.chaos.replaying import Pair, compare, decisions_of, lines_of, r
 from supervisors.chaos.report import Report
 from supervisors.chaos.rules import calls_actors
 from supervisors.chaos.systems import Known, known_from
+from supervisors.cli.chaos_ends import ERRORS, Heard, quietly, worst
 from supervisors.cli.chaos_monkey import run_monkey
-from supervisors.cli.chaos_runs import refused, run_experiment, system_for
+from supervisors.cli.chaos_runs import run_experiment, system_for
 from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, out, print_line
-from supervisors.core.errors import FaultError, RayvisorError
+from supervisors.core.errors import FaultError
 from supervisors.spec.check import load_topology
 
 #: seconds a replayed monkey gets beyond the time of its last decision
@@ -34,32 +35,33 @@ def replay(
     json_: AsJson = False,
 ) -> None:
     """Run a recorded run again and compare: the same faults at the same targets, first signals and answers, in order.
-    Exit code 1 when they differ.
+    Exit code as of `chaos run`, but 1 instead of 0 when they differ.
 
     Example: rayvisor chaos replay last
     """
+    heard = Heard()
     try:
         folder = find_run(data_dir, run)
         before, recorded = load(folder), read_run(folder)
         if recorded.asked.kind is RunKind.MONKEY or decisions_of(recorded.events):
-            report, after, words = _monkey(recorded, data_dir, keep_up=keep_up, json_=json_)
+            report, after, words = _monkey(recorded, data_dir, heard, keep_up=keep_up, json_=json_)
         else:
-            report, after = _experiment(recorded, data_dir, keep_up=keep_up, json_=json_)
+            report, after = _experiment(recorded, data_dir, heard, keep_up=keep_up, json_=json_)
             words = []
-    except RayvisorError as error:
-        raise typer.Exit(refused(error)) from None
-    pairs = compare(lines_of(before), lines_of(load(after)))
+        pairs = compare(lines_of(before), lines_of(load(after)))
+    except ERRORS as error:
+        raise typer.Exit(heard.refused(error)) from None
     same = all(pair.same for pair in pairs) and not words
     if json_:
         answer = {"run": folder.name, "again": after.name, "same": same, "decisions": words, "faults": pairs}
-        print_line(msgspec.json.encode({**answer, "verdict": report.verdict}).decode())
+        quietly(lambda: print_line(msgspec.json.encode({**answer, "verdict": report.verdict}).decode()))
     else:
-        _show(folder.name, after.name, pairs, words)
-    if not same:
-        raise typer.Exit(FAILED)
+        quietly(lambda: _show(folder.name, after.name, pairs, words, report))
+    if code := worst([0 if same else FAILED, report.exit_code, heard.code]):
+        raise typer.Exit(code)
 
 
-def _experiment(recorded: Recorded, data_dir: Path, *, keep_up: bool, json_: bool) -> tuple[Report, Path]:
+def _experiment(recorded: Recorded, data_dir: Path, heard: Heard, *, keep_up: bool, json_: bool) -> tuple[Report, Path]:
     asked = recorded.asked
     loaded = read_text(asked.experiment, asked.options.get("file", "experiment.yaml"))
     if loaded.experiment is None or not loaded.report.ok:
@@ -69,11 +71,19 @@ def _experiment(recorded: Recorded, data_dir: Path, *, keep_up: bool, json_: boo
     with system_for(data_dir, loaded.known, calls=calls, keep_up=keep_up, quiet=json_) as ground:
         options = {**asked.options, "replays": asked.id}
         return run_experiment(
-            loaded.experiment, asked.experiment, ground, kind=RunKind.REPLAY, options=options, json_=json_
+            loaded.experiment,
+            asked.experiment,
+            ground,
+            kind=RunKind.REPLAY,
+            options=options,
+            json_=json_,
+            also=heard.tell,
         )
 
 
-def _monkey(recorded: Recorded, data_dir: Path, *, keep_up: bool, json_: bool) -> tuple[Report, Path, list[str]]:
+def _monkey(
+    recorded: Recorded, data_dir: Path, heard: Heard, *, keep_up: bool, json_: bool
+) -> tuple[Report, Path, list[str]]:
     """The run, where it is kept, and what would be decided otherwise from what was recorded."""
     asked = recorded.asked
     decisions, refusals = decisions_of(recorded.events), refusals_of(recorded.events)
@@ -97,6 +107,7 @@ def _monkey(recorded: Recorded, data_dir: Path, *, keep_up: bool, json_: bool) -
             clients=clients,
             options={**asked.options, "replays": asked.id},
             json_=json_,
+            heard=heard,
         )
     return report, folder, words
 
@@ -108,7 +119,7 @@ def _known(topology: str) -> Known:
     return known_from(compiled, Path(topology))
 
 
-def _show(before: str, after: str, pairs: list[Pair], words: list[str]) -> None:
+def _show(before: str, after: str, pairs: list[Pair], words: list[str], report: Report) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("", justify="right")
     table.add_column(before, overflow="fold")
@@ -122,3 +133,5 @@ def _show(before: str, after: str, pairs: list[Pair], words: list[str]) -> None:
         out.print(f"decided otherwise: {word}", style="red", markup=False)
     differ = sum(not pair.same for pair in pairs)
     out.print(f"{len(pairs)} faults, {differ} differ" if differ else f"{len(pairs)} faults, all the same")
+    if report.exit_code:
+        out.print(f"{report.verdict.replace('_', ' ')}: {report.summary}", style="bold red", markup=False)

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from supervisors.chaos import html
 from supervisors.chaos.gathering import gather
-from supervisors.chaos.history import History, SupervisorFacts, facts_of
+from supervisors.chaos.history import History, Outcome, RunKind, SupervisorFacts, facts_of
 from supervisors.chaos.invariants import check as check_history
 from supervisors.chaos.invariants import violated
 from supervisors.chaos.measures import KindTimes, Measures, Spread
 from supervisors.chaos.recording import ASKED, HISTORY, find_run, load, read_run
-from supervisors.chaos.report import Overall, Report, build, to_json
+from supervisors.chaos.report import EXIT_CODES, Overall, Report, build, to_json
 from supervisors.chaos.verdicts import State, Verdict
 from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, existing, out, print_line
 from supervisors.core.errors import FaultError, LaunchError
@@ -37,7 +37,7 @@ Run = Annotated[
 
 def check(place: Place = "", data_dir: DataDir = DEFAULT_DATA_DIR, json_: AsJson = False) -> None:
     """Check a run's history, or without one what trail and journals alone can tell, against the invariants.
-    Exit code 1 when one of them is violated.
+    Exit code 1 when one of them is violated, 3 when the run has no end (its runner was killed, or goes on).
 
     Example: rayvisor chaos check last
     """
@@ -51,6 +51,10 @@ def check(place: Place = "", data_dir: DataDir = DEFAULT_DATA_DIR, json_: AsJson
             out.print(f"not read: {gap}", style="yellow", markup=False)
     if violated(verdicts):
         raise typer.Exit(FAILED)
+    if history.outcome is Outcome.UNKNOWN and history.asked.kind is not RunKind.TRAIL:
+        if not json_:
+            out.print("the run has no end: its runner was killed, or goes on", style="yellow")
+        raise typer.Exit(EXIT_CODES[Overall.UNFINISHED])
 
 
 def report(
@@ -84,7 +88,8 @@ REPORT_COMMANDS: list[Callable[..., None]] = [check, report]
 
 def show_report(made: Report) -> None:
     """A report for people, on the terminal."""
-    style = {Overall.HELD: "bold green", Overall.NOT_CHECKABLE: "bold yellow"}.get(made.verdict, "bold red")
+    unsure = (Overall.NOT_CHECKABLE, Overall.UNFINISHED)
+    style = "bold green" if made.verdict is Overall.HELD else "bold yellow" if made.verdict in unsure else "bold red"
     heading = Text(made.title, style="bold")
     heading.append(f"  {html.duration(made.seconds)}", style="dim")
     if made.asked.seed is not None:

@@ -3,9 +3,11 @@
 import os
 import platform
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 
 from supervisors import __version__
@@ -24,14 +26,6 @@ from supervisors.core.errors import RayvisorError
 from supervisors.runtime.chaos_ground import SystemGround, ensure_up, take_down
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.injecting import emergency_stop
-
-#: worst first: could not revert, aborted, deviated, held
-_WORST = (4, 3, BAD_INPUT, 1, 0)
-
-
-def worst(codes: list[int]) -> int:
-    """The exit code of several runs."""
-    return next((code for code in _WORST if code in codes), 0)
 
 
 @contextmanager
@@ -58,8 +52,17 @@ def system_for(data_dir: Path, known: Known, *, calls: bool, keep_up: bool, quie
 
 @contextmanager
 def interrupts(data_dir: Path, abort: Callable[[str], None]) -> Iterator[None]:
-    """The first Ctrl-C breaks the run off and everything is undone; the second one is the emergency stop."""
+    """The first Ctrl-C breaks the run off and everything is undone; the second one is the emergency stop.
+
+    That is done by a thread: the frame a signal interrupts may have the lock of the undo log, and gives it back only
+    once the handler has returned.
+    """
     count = 0
+    orders: SimpleQueue[bool] = SimpleQueue()  # may be put to from a handler, also from one that interrupts another
+
+    def stop_all() -> None:
+        while orders.get():
+            emergency_stop(data_dir, why="interrupted twice")
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         nonlocal count
@@ -67,12 +70,16 @@ def interrupts(data_dir: Path, abort: Callable[[str], None]) -> Iterator[None]:
         err.print("interrupted: everything is undone" if count == 1 else "emergency stop", style="bold yellow")
         abort("interrupted")
         if count > 1:
-            emergency_stop(data_dir, why="interrupted twice")
+            orders.put(True)
 
+    stopping = threading.Thread(target=stop_all, name="emergency stop", daemon=True)
     before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
+    stopping.start()
     try:
         yield
     finally:
+        orders.put(False)
+        stopping.join()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, err, existing, out, print_line
 from supervisors.core.durations import format_duration, parse_duration
 from supervisors.core.errors import RayvisorError, SpecError
+from supervisors.faults.catalogue import Target
 from supervisors.faults.kinds import CATALOGUE
 from supervisors.faults.request import FaultRecord, FaultRequest, RecordState, TargetSet
 from supervisors.faults.undo import FOLDER, UndoLog, boot_time
@@ -147,10 +148,13 @@ def list_(
     if json_:
         print_line(msgspec.json.encode([_plain(kind) for kind in kinds]).decode())
         return
-    table = Table("fault", "group", "what it does, and how it is undone", "parameters", box=None, pad_edge=False)
+    about = "what it does, how it is undone, whom it hits, what notices it"
+    table = Table("fault", "group", about, "parameters", box=None, pad_edge=False)
     for kind in kinds:
         parameters = "\n".join(f"{name}={default}" for name, default, _ in _parameters(kind))
-        table.add_row(f"[bold]{kind.name}[/]", kind.group, f"{kind.about}\n[dim]{kind.undo}[/]", parameters)
+        table.add_row(
+            f"[bold]{kind.name}[/]", kind.group, f"{kind.about}\n[dim]{kind.undo}\n{_whom(kind)}[/]", parameters
+        )
     out.print(table)
 
 
@@ -162,6 +166,16 @@ def _with_own(data_dir: Path, kinds: list["FaultKind"]) -> list["FaultKind"]:
         return [*census.catalogue()]
     except RayvisorError:
         return kinds  # nothing was ever declared there
+
+
+def _whom(kind: "FaultKind") -> str:
+    """Whom it may hit and what should notice it, in a line."""
+    hits = ", ".join(f"{target.value}s" for target in Target if target in kind.targets)
+    needed = {"journal": kind.needs_journal, "lease": kind.needs_lease, "standby": kind.needs_standby}
+    having = " and a ".join(word for word, need in needed.items() if need)
+    signals = ", ".join(signal.replace("_", " ") for signal in kind.detected)
+    noticed = f"noticed by {signals}" if signals else "nothing has to notice it"
+    return f"hits {hits}{f' with a {having}' if having else ''}; {noticed}"
 
 
 def _parameters(kind: "FaultKind") -> list[tuple[str, str, str]]:

@@ -198,9 +198,12 @@ def _changed(order: FaultOrder, data: bytes) -> bytes | None:
 
 
 def _damaged(order: FaultOrder, data: bytes) -> bytes:
-    """Every byte another one, the same for the same order."""
-    draw = random.Random(f"{order.seed}/{order.id}/files")
-    return bytes(byte ^ draw.randrange(1, 256) for byte in data)
+    """Every byte another one, the same for the same order and for its replay, whose id is another.
+
+    An odd number is added to each: the same damage done twice does not undo itself, as xor would.
+    """
+    draw = random.Random(f"{order.seed}/{order.kind}/{order.path}/files")
+    return bytes((byte + 1 + 2 * draw.randrange(128)) % 256 for byte in data)
 
 
 def _is_either(now: bytes, before: bytes, after: bytes) -> bool:

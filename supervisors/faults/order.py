@@ -2,6 +2,8 @@
 
 import msgspec
 
+from supervisors.core.errors import FaultError
+
 Scalar = str | int | float | bool
 
 
@@ -60,6 +62,8 @@ class FaultOrder(msgspec.Struct, frozen=True, omit_defaults=True):
         standing: it is handed to later lives of the path as well.
         about: path of the child it is about when it is armed at that child's supervisor.
         run: the chaos run it belongs to.
+        deadline: boot clock, seconds: whoever reads it later must not arm it any more; 0: it has none.
+        boot: names the boot of the machine whose clock that is; on another machine it says nothing.
     """
 
     id: str
@@ -76,6 +80,8 @@ class FaultOrder(msgspec.Struct, frozen=True, omit_defaults=True):
     standing: bool = False
     about: str = ""
     run: str = ""
+    deadline: float = 0.0
+    boot: str = ""
 
     def acts_at(self) -> tuple[str, ...]:
         """The hooks it waits at: those of its kind, or the one its parameters choose (``on``, ``point``)."""
@@ -115,8 +121,19 @@ class ArmedState(msgspec.Struct, frozen=True):
 
 
 def encode(orders: tuple[FaultOrder, ...]) -> bytes:
-    """For the wire."""
-    return msgspec.msgpack.encode(orders)
+    """For the wire.
+
+    Raises:
+        FaultError: a number or a text of it has no place there (9032).
+    """
+    try:
+        return msgspec.msgpack.encode(orders)
+    except (OverflowError, ValueError, TypeError) as error:
+        raise FaultError(
+            f"a value of it can neither be sent nor written down: {error}",
+            code=9032,
+            fix="whole numbers of at most 64 bits (the seed as well), and text that is Unicode",
+        ) from error
 
 
 def decode(body: bytes) -> tuple[FaultOrder, ...]:

@@ -3,11 +3,15 @@
 ``data_dir/faults/ID.json`` is one ``FaultRecord``; once it is undone and seen to be, it moves to ``done/``. Several
 processes write: every change is made under one ``flock`` and only from a state that allows it, so that a fault is
 undone once. A record has its full size from the beginning: on a full disk it is written over in place.
+
+Whoever has the lock, or a claim, may have been stopped in the middle (Ctrl-Z). Nothing is injected without the lock; a
+revert, which may be done twice, goes on without it after ``LOCK_PATIENCE``, and past a claim after ``CLAIM_PATIENCE``.
 """
 
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,8 +32,15 @@ _ROOM = 4096
 _SUFFIX = ".json"
 _ABORT_BYTES = 32
 _OPEN = frozenset({RecordState.PLANNED, RecordState.ARMED, RecordState.REVERTING})
-#: key in ``FaultRecord.undo``: who reverts it now, as ``pid start_time token``
+#: key in ``FaultRecord.undo``: who reverts it now and since when, as ``pid start_time token boot_clock``
 CLAIM = "claim"
+#: seconds a claim is honoured: more than a revert takes (``runtime.reverting.PATIENCE``)
+CLAIM_PATIENCE = 20.0
+#: seconds a revert waits for the lock before it goes on without
+LOCK_PATIENCE = 2.0
+#: seconds an injection waits for the lock before it is refused
+PLAN_PATIENCE = 5.0
+_LOCK_PAUSE = 0.002
 _NAMES = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 Alive = Callable[[int, int], bool]
@@ -59,18 +70,18 @@ class UndoLog:
         """Write faults down, all or none; durable when it returns, and before anything is done.
 
         Args:
-            make: given what is active, gives the records of one injection; under the lock, so that no other injector
-                adds a target meanwhile. What it raises keeps anything from being written.
+            make: given what is not undone (``unclosed``), gives the records of one injection; under the lock, so that
+                no other injector adds a target meanwhile. What it raises keeps anything from being written.
 
         Raises:
-            FaultError: the disk refuses, or an id cannot name a file or is taken (9015).
+            FaultError: the disk refuses, an id cannot name a file or is taken, or the lock is not to be had (9015).
         """
         written: list[Path] = []
         try:
             make_folder(self._disk, self.folder / "done")
-            with self._locked():
+            with self._locked(must=True):
                 self._make_abort()
-                records = make(self.active())
+                records = make(self.unclosed())
                 for record in records:
                     path = self._path(record.order.id)
                     self._check_id(record.order.id)
@@ -91,17 +102,21 @@ class UndoLog:
             raise
 
     def update(self, fault_id: str, change: Callable[[FaultRecord], FaultRecord]) -> FaultRecord | None:
-        """Change an open record, durably; None: it is closed, or was never there."""
+        """Change an open record on its way to acting, durably; None: it is closed, or was never there.
+
+        Raises:
+            FaultError: the lock is not to be had (9015).
+        """
         if not self.folder.exists():
             return None
-        with self._locked():
+        with self._locked(must=True):
             record = self._get(fault_id)
             if record is None or record.state not in _OPEN:
                 return None
             return self._replace(change(record))
 
     def claim(self, fault_id: str, me: tuple[int, int], alive: Alive, by: str, why: str) -> FaultRecord | None:
-        """Take on the revert of one; None: it is closed, or somebody who lives is at it.
+        """Take on the revert of one; None: it is closed, or somebody who lives is at it (``held``).
 
         Args:
             fault_id: of the record.
@@ -109,26 +124,46 @@ class UndoLog:
             alive: whether a process still lives.
             by: who, for people.
             why: for what reason.
+
+        Raises:
+            OSError: the disk refuses.
         """
         if not self.folder.exists():
             return None
         with self._locked():
             record = self._get(fault_id)
-            if record is None or record.state is RecordState.REVERTED:
+            if record is None or record.state is RecordState.REVERTED or self.held(record, me, alive):
                 return None
-            mine = f"{me[0]} {me[1]} {self._token}"
-            if record.state is RecordState.REVERTING:
-                claim = record.undo.get(CLAIM, "")
-                pid, _, rest = claim.partition(" ")
-                start = rest.partition(" ")[0]
-                if claim != mine and pid.isdigit() and start.isdigit() and alive(int(pid), int(start)):
-                    return None
-            undo = record.undo | {CLAIM: mine}
+            undo = record.undo | {CLAIM: f"{me[0]} {me[1]} {self._token} {boot_time():.3f}"}
             changed = msgspec.structs.replace(record, state=RecordState.REVERTING, by=by, why=why, undo=undo)
             return self._replace(changed)
 
+    def held(self, record: FaultRecord, me: tuple[int, int], alive: Alive) -> bool:
+        """Whether somebody else who lives is at its revert, and not for longer than one takes."""
+        if record.state is not RecordState.REVERTING:
+            return False
+        try:
+            pid, start, token, since = record.undo.get(CLAIM, "").split()
+            who, age = (int(pid), int(start)), boot_time() - float(since)
+        except ValueError:
+            return False  # nobody's: it was given back
+        if who == me and token == self._token:
+            return False
+        return 0.0 <= age < CLAIM_PATIENCE and alive(*who)
+
+    def release(self, fault_id: str) -> None:
+        """Give back a claim of ours whose revert was broken off: whoever comes next goes on with it at once.
+
+        Raises:
+            OSError: the disk refuses; the claim runs out by itself.
+        """
+        with self._locked():
+            record = self._get(fault_id)
+            if record is not None and record.state is RecordState.REVERTING and self._is_mine(record):
+                self._replace(_without_claim(record))
+
     def close(self, fault_id: str, by: str, why: str, *, ok: bool, at: float) -> FaultRecord | None:
-        """End one; None: somebody else ended it before.
+        """End one; None: somebody else ended it before, or is at it since our claim ran out.
 
         Args:
             fault_id: of the record.
@@ -136,16 +171,18 @@ class UndoLog:
             why: for what reason.
             ok: it was seen to be undone; False keeps it among the ``stuck``.
             at: monotonic seconds.
+
+        Raises:
+            OSError: the disk refuses.
         """
         if not self.folder.exists():
             return None
         with self._locked():
             record = self._get(fault_id)
-            if record is None or record.state is RecordState.REVERTED:
+            if record is None or record.state is RecordState.REVERTED or not (ok or self._is_mine(record)):
                 return None
             state = RecordState.REVERTED if ok else RecordState.UNREVERTABLE
-            undo = {key: value for key, value in record.undo.items() if key != CLAIM}
-            changed = msgspec.structs.replace(record, state=state, by=by, why=why, reverted_at=at, undo=undo)
+            changed = msgspec.structs.replace(_without_claim(record), state=state, by=by, why=why, reverted_at=at)
             self._replace(changed)
             if ok:
                 self._put_away(fault_id)
@@ -170,6 +207,10 @@ class UndoLog:
         except (OSError, ValueError):
             return 0.0
         return at if at <= boot_time() else 0.0
+
+    def unclosed(self) -> list[FaultRecord]:
+        """Those that may act still: the active ones and the stuck ones, oldest first."""
+        return [record for record in self._records() if record.state is not RecordState.REVERTED]
 
     def active(self) -> list[FaultRecord]:
         """Those that are not closed, oldest first."""
@@ -224,7 +265,8 @@ class UndoLog:
         return sorted(found, key=lambda record: (record.planned_at, record.order.id))
 
     def _create(self, path: Path, record: FaultRecord) -> None:
-        temporary = path.with_name(f".{path.name}.tmp")
+        # a name of its own for each writer: two may be at it when one could not wait for the lock
+        temporary = path.with_name(f".{path.name}.{self._token}{threading.get_ident():x}.tmp")
         fd = self._disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             write_all(self._disk, fd, _encode(record), 0)
@@ -257,6 +299,8 @@ class UndoLog:
         done = self.folder / "done"
         with suppress(OSError):
             self._disk.rename(self._path(fault_id), done / f"{fault_id}{_SUFFIX}")
+            for torn in self.folder.glob(f".{fault_id}{_SUFFIX}.*.tmp"):  # of a writer that was killed
+                self._disk.unlink(torn)
             kept = _files(done)
             if len(kept) > DONE + DONE // 10:
                 for path in sorted(kept, key=_changed)[: len(kept) - DONE]:
@@ -268,14 +312,44 @@ class UndoLog:
         if not path.exists():
             self.abort(0.0)
 
+    def _is_mine(self, record: FaultRecord) -> bool:
+        """True also of a claim that nobody has."""
+        claim = record.undo.get(CLAIM, "").split()
+        return len(claim) < 3 or claim[2] == self._token
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, *, must: bool = False) -> Iterator[None]:
+        """Alone with the log; unless ``must``, after a while without that too."""
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            deadline = time.monotonic() + (PLAN_PATIENCE if must else LOCK_PATIENCE)
+            while not _take(descriptor):
+                if time.monotonic() < deadline:
+                    time.sleep(_LOCK_PAUSE)
+                elif must:
+                    raise FaultError(
+                        f"{self.folder}: another process has had the lock of the undo log for {PLAN_PATIENCE:g} s",
+                        code=9015,
+                        fix=f"it may have been stopped: fuser {self.folder / 'lock'} shows it",
+                    )
+                else:
+                    break
             yield
         finally:
             os.close(descriptor)
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _without_claim(record: FaultRecord) -> FaultRecord:
+    undo = {key: value for key, value in record.undo.items() if key != CLAIM}
+    return msgspec.structs.replace(record, undo=undo)
 
 
 def _encode(record: FaultRecord) -> bytes:

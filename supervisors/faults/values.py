@@ -12,6 +12,8 @@ from supervisors.faults.order import Scalar
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(|B|KB|MB|GB|KiB|MiB|GiB)", re.ASCII | re.IGNORECASE)
+#: the largest whole number that can be handed to a process
+WHOLE_MOST = 2**63 - 1
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -62,12 +64,25 @@ def read_value(fault: str, parameter: Parameter, given: Scalar) -> Scalar:
         raise FaultError(
             f"{fault}: {parameter.name} is {given!r}", code=9004, fix=f"one of {', '.join(parameter.choices)}"
         )
+    if isinstance(value, int) and not isinstance(value, bool) and value > WHOLE_MOST:
+        raise FaultError(f"{fault}: {parameter.name} is {given!r}", code=9004, fix=f"within 0 to {WHOLE_MOST}")
     if not isinstance(value, str | bool):
         low, high = parameter.least, parameter.most
         if (low is not None and value < low) or (high is not None and value > high):
             bounds = " to ".join(show_value(parameter.type, bound) for bound in (low, high) if bound is not None)
             raise FaultError(f"{fault}: {parameter.name} is {given!r}", code=9004, fix=f"within {bounds}")
     return value
+
+
+def check_whole(fault: str, **given: int) -> None:
+    """Refuse whole numbers that cannot be handed to a process.
+
+    Raises:
+        FaultError: one is too large, or too far below 0 (9004).
+    """
+    for name, value in given.items():
+        if abs(value) > WHOLE_MOST:
+            raise FaultError(f"{fault}: {name} is {value}", code=9004, fix=f"within -{WHOLE_MOST} to {WHOLE_MOST}")
 
 
 def show_value(kind: ValueType, value: Scalar) -> str:
@@ -97,10 +112,7 @@ def _convert(parameter: Parameter, given: Scalar) -> Scalar:
         case ValueType.FLAG:
             return _flag(given)
         case ValueType.COUNT:
-            number = _number(given)
-            if number != int(number) or number < 0:
-                raise ValueError(f"{given!r} is no whole number of 0 or more")
-            return int(number)
+            return _count(given)
         case ValueType.NUMBER:
             return _number(given)
         case ValueType.TEXT:
@@ -123,6 +135,15 @@ def _size(given: Scalar) -> int:
     return round(float(found[1]) * _UNITS[found[2].upper()])
 
 
+def _count(given: Scalar) -> int:
+    if isinstance(given, str) and re.fullmatch(r"[0-9]{1,40}", given.strip(), re.ASCII):
+        return int(given)  # exact: a float has 53 bits
+    number = given if isinstance(given, int) and not isinstance(given, bool) else _number(given)
+    if number != int(number) or number < 0:
+        raise ValueError(f"{given!r} is no whole number of 0 or more")
+    return int(number)
+
+
 def _flag(given: Scalar) -> bool:
     if isinstance(given, bool):
         return given
@@ -137,7 +158,7 @@ def _number(given: Scalar) -> float:
         if isinstance(given, bool):
             raise ValueError
         number = float(given)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(f"{given!r} is no number") from None
     if not math.isfinite(number):
         raise ValueError(f"{given!r} is no finite number")

@@ -17,12 +17,14 @@ from supervisors.core.errors import FaultError
 from supervisors.core.paths import TreePath, parent_of
 from supervisors.faults.order import FaultOrder, Hook
 from supervisors.faults.request import FaultRecord
-from supervisors.faults.undo import FOLDER, KEEP, UndoLog
+from supervisors.faults.undo import FOLDER, KEEP, UndoLog, boot_time
+from supervisors.runtime import lateness
 from supervisors.runtime.census import Census
 from supervisors.runtime.faultplane import FaultPlane
 from supervisors.runtime.helper import GO, REFUSED
 from supervisors.runtime.reverting import HELPER, HELPER_START, SUPERVISOR
 from supervisors.signals import pidfd
+from supervisors.signals.fault_messages import FaultsNow
 from supervisors.signals.proc import pid_alive, process_start_time, wait_gone
 from supervisors.state.disk import REAL_DISK
 
@@ -32,6 +34,9 @@ _ANSWER = 3.0
 _HELPER_UP, _HELPER_RUNS = 10.0, 5.0
 #: what stands for SIGKILL where no signal reaches: the process ends itself
 _EXIT_BY_KILL = 137
+#: what signals and files refuse before anything is done: the target is gone, the signal is not allowed, the file is
+#: another by now
+_NOTHING_DONE = frozenset({9013, 9014, 9041})
 
 
 class Carrier:
@@ -51,35 +56,59 @@ class Carrier:
         self._census = census
         self._handles: dict[str, int] = {}
         self._pipes: dict[str, tuple[IO[bytes], IO[bytes]]] = {}
+        #: ids of the present injection that acted, or of which nobody can say that they did not
+        self._acted: set[str] = set()
 
     def prepare(self, records: Sequence[FaultRecord]) -> list[FaultRecord]:
         """Everything that can go wrong beforehand; does nothing to any target. The records with what undoing needs.
 
         Raises:
-            FaultError: a target is on another machine (9012), is gone (9013), or its helper does not come up (9018).
+            FaultError: a target is on another machine (9012), is gone (9013), or its helper does not come up (9018); of
+                what cannot be undone also: a target does not answer (9014), or would refuse.
         """
-        return [self._prepare(record) for record in records]
+        self._acted.clear()
+        found = [self._prepare(record) for record in records]
+        if _by_plane(found) and found[0].order.most == 1:
+            self._ask(found)
+        return found
+
+    def acted(self, fault_id: str) -> bool:
+        """Whether a fault acted, as far as anybody can say: False only where it certainly did not."""
+        return fault_id in self._acted
 
     def act(self, records: Sequence[FaultRecord]) -> None:
         """Do it, all at once as far as that goes.
 
         Raises:
-            FaultError: a target died first (9013), does not answer (9014), or refuses; some may be hit then.
+            FaultError: a target died first (9013), does not answer (9014), or refuses; some may be hit then: see
+                ``acted``.
         """
-        where = records[0].where
-        if where == "process" and all(record.hit.local for record in records):
-            for record in records:
-                self._send(record)
-        elif where == "files":
-            from supervisors.faults import files
-
-            for record in records:
-                files.apply(record.order, record.undo, REAL_DISK)
-        elif where == "node":
-            for record in records:
-                self._go(record)
-        else:
+        if _by_plane(records):
             self._arm(records)
+            return
+        failed: FaultError | None = None
+        for record in records:
+            self._acted.add(record.order.id)
+            try:
+                self._do(record)
+            except FaultError as error:
+                if error.code in _NOTHING_DONE:
+                    self._acted.discard(record.order.id)
+                failed = error
+                break
+        if failed is not None:
+            raise self._partial(records, failed)
+
+    def _do(self, record: FaultRecord) -> None:
+        match record.where:
+            case "process":
+                self._send(record)
+            case "files":
+                from supervisors.faults import files
+
+                files.apply(record.order, record.undo, REAL_DISK)
+            case _:
+                self._go(record)
 
     def tidy(self) -> None:
         """Let go of what the last injection needed."""
@@ -116,8 +145,8 @@ class Carrier:
                     raise _elsewhere(record)
                 from supervisors.faults import files
 
+                # made by who fills it, durably: here it would be there already, and never synced
                 keep = self._data_dir / FOLDER / KEEP / order.id
-                keep.mkdir(parents=True, exist_ok=True)
                 return self._note(record, files.prepare(order, self._data_dir, keep, REAL_DISK))
             case "node":
                 if not hit.local:
@@ -153,30 +182,53 @@ class Carrier:
     # ------------------------------------------------------------ the plane
 
     def _arm(self, records: Sequence[FaultRecord]) -> None:
-        answers = self._plane.arm([self._wire(record) for record in records], _ANSWER)
+        orders = [self._wire(record) for record in records]
+        self._acted.update(record.order.id for record in records)
+        failed: list[FaultError] = []
+        for record, answer in zip(records, self._plane.arm(orders, _ANSWER), strict=True):
+            try:
+                if answer is None:
+                    self._unanswered(record)
+                elif answer.code:
+                    self._acted.discard(record.order.id)
+                    raise _told(answer)
+            except FaultError as error:
+                failed.append(error)
+        if failed:
+            raise self._partial(records, failed[0])
+
+    def _ask(self, records: Sequence[FaultRecord]) -> None:
+        """Whether all would: what cannot be undone must not begin at one while another refuses."""
+        answers = self._plane.would_arm([self._wire(record) for record in records], _ANSWER)
         for record, answer in zip(records, answers, strict=True):
-            if answer is not None and answer.code:
-                raise FaultError(answer.error, code=answer.code, fix=answer.fix)
             if answer is None:
-                self._unanswered(record)
+                raise _gone(record) if record.hit.local and not pid_alive(*_asked(record)) else _silent(record)
+            if answer.code:
+                raise _told(answer)
+
+    def _partial(self, records: Sequence[FaultRecord], why: FaultError) -> FaultError:
+        """What to say when it failed at some: of what cannot be undone, whom it hit all the same."""
+        hit = [record.order.path for record in records if record.order.id in self._acted]
+        if records[0].order.most != 1 or not hit:
+            return why
+        return FaultError(
+            f"{why.message}; {len(hit)} of {len(records)} are hit, or may be: {', '.join(hit)}",
+            code=why.code,
+            fix=why.fix,
+        )
 
     def _unanswered(self, record: FaultRecord) -> None:
-        hit, order = record.hit, record.order
-        pid, start = hit.pid, hit.start_time
-        if record.where in ("standing", "supervisor"):
-            pid, start = int(record.undo.get("sup_pid", "0")), int(record.undo.get("sup_start", "0"))
-        if not (hit.local and wait_gone(pid, start, 0.05)):
-            raise FaultError(
-                f"process {pid} of {order.path} does not answer: it hangs, or was stopped",
-                code=9014,
-                fix="rayvisor tree shows how it is; try again once it is well",
-            )
-        if order.most != 1:
+        pid, start = _asked(record)
+        if not (record.hit.local and wait_gone(pid, start, 0.05)):
+            raise _silent(record)
+        if record.order.most != 1:
             raise _gone(record)
         # it ended by what was armed, before its answer was out
 
     def _wire(self, record: FaultRecord) -> tuple[str, FaultOrder]:
         order, hit = record.order, record.hit
+        if record.where != "standing":  # that one is handed on to later lives, for as long as its record holds
+            order = lateness.until(order, boot_time() + _ANSWER)
         if record.where in ("standing", "supervisor"):
             about = f"{order.path}@{hit.host}" if hit.standby else order.path
             return record.undo["sup_endpoint"], msgspec.structs.replace(order, about=about)
@@ -215,10 +267,12 @@ class Carrier:
         try:
             to.write(f"{GO}\n".encode())
         except OSError:
+            self._acted.discard(order.id)
             raise _helper_failed(order, self._data_dir) from None
         line = _line(back, _HELPER_RUNS)
         word, _, rest = line.partition("\t")
         if word == REFUSED:
+            self._acted.discard(order.id)
             code, _, rest = rest.partition("\t")
             message, _, fix = rest.partition("\t")
             raise FaultError(message, code=int(code) if code.isdigit() else 9018, fix=fix)
@@ -250,6 +304,33 @@ def _close(pipes: Iterable[IO[bytes]]) -> None:
 def _helper_failed(order: FaultOrder, data_dir: Path) -> FaultError:
     return FaultError(
         f"the helper process for {order.kind} failed", code=9018, fix=f"see {data_dir / FOLDER / 'helper.log'}"
+    )
+
+
+def _by_plane(records: Sequence[FaultRecord]) -> bool:
+    """Whether these are armed by the processes themselves."""
+    where = records[0].where
+    if where == "process":
+        return not all(record.hit.local for record in records)
+    return where not in ("files", "node")
+
+
+def _asked(record: FaultRecord) -> tuple[int, int]:
+    """Pid and start time of the process that is asked to arm it."""
+    if record.where in ("standing", "supervisor"):
+        return int(record.undo.get("sup_pid", "0")), int(record.undo.get("sup_start", "0"))
+    return record.hit.pid, record.hit.start_time
+
+
+def _told(answer: FaultsNow) -> FaultError:
+    return FaultError(answer.error, code=answer.code, fix=answer.fix)
+
+
+def _silent(record: FaultRecord) -> FaultError:
+    return FaultError(
+        f"process {_asked(record)[0]} of {record.order.path} does not answer: it hangs, or was stopped",
+        code=9014,
+        fix="rayvisor tree shows how it is; try again once it is well",
     )
 
 

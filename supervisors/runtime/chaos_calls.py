@@ -4,8 +4,10 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as NotInTime
+from functools import partial
 from pathlib import Path
 
+from supervisors.chaos.ground import Answer
 from supervisors.core.errors import CallTimeout, LaunchError
 from supervisors.runtime.environment import prepare
 from supervisors.runtime.folders import folders_of
@@ -34,7 +36,8 @@ class Calls:
         prepare(folders, owned=store.get("ray_owned") == "1")
         # Ray reads its settings when it is imported
         from supervisors.runtime import cluster
-        from supervisors.runtime.calls import Caller, Place
+        from supervisors.runtime.calls import Place
+        from supervisors.runtime.chaos_caller import TellingCaller, actors_of
         from supervisors.runtime.places import place_of
 
         async def resolve(path: str) -> Place:
@@ -42,7 +45,8 @@ class Calls:
 
         cluster.connect(address, namespace)
         self._disconnect = cluster.disconnect
-        self._caller = Caller(namespace, resolve)
+        self._caller = TellingCaller(namespace, resolve)
+        self._actors = partial(actors_of, namespace)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._thread.start()
@@ -54,7 +58,16 @@ class Calls:
             CallError: it did not come to an answer.
             Exception: what the actor's method raised.
         """
-        asked = self._caller.call(path, method, tuple(args), {}, timeout, once=False)
+        return self.ask(path, method, args, timeout).value
+
+    def ask(self, path: str, method: str, args: Sequence[object], timeout: float) -> Answer:
+        """As ``call``; which life answered comes with it.
+
+        Raises:
+            CallError: it did not come to an answer.
+            Exception: what the actor's method raised.
+        """
+        asked = self._caller.ask(path, method, tuple(args), timeout)
         future = asyncio.run_coroutine_threadsafe(asked, self._loop)
         try:
             return future.result(timeout + _GRACE)
@@ -64,6 +77,14 @@ class Calls:
                 raise
             future.cancel()
             raise CallTimeout(f"{path}.{method}: no answer within {timeout:g} s") from error
+
+    def actors(self) -> frozenset[str]:
+        """Names of all Ray actors in the system's namespace.
+
+        Raises:
+            LaunchError: Ray does not answer.
+        """
+        return self._actors()
 
     def close(self) -> None:
         """Disconnect."""

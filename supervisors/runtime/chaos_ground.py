@@ -11,7 +11,7 @@ from types import TracebackType
 from prometheus_client import generate_latest
 
 from supervisors.chaos.concluding import history_of
-from supervisors.chaos.ground import Hits
+from supervisors.chaos.ground import Answer, Hits
 from supervisors.chaos.history import Leftovers
 from supervisors.chaos.invariants import check
 from supervisors.chaos.systems import Known, places_of
@@ -209,13 +209,17 @@ class SystemGround:
 
     def leftovers(self) -> Leftovers:
         """See ``Ground``."""
-        return leftovers_of(self.data_dir, self._store)
+        return leftovers_of(self.data_dir, self._store, lambda: self._connected().actors())
 
     # ------------------------------------------------------------ calls
 
     def call(self, path: str, method: str, args: Sequence[object], timeout: float) -> object:
         """See ``Ground``."""
         return self._connected().call(path, method, args, timeout)
+
+    def ask(self, path: str, method: str, args: Sequence[object], timeout: float) -> Answer:
+        """See ``Ground``."""
+        return self._connected().ask(path, method, args, timeout)
 
     def _connected(self) -> Calls:
         with self._calls_lock:

@@ -1,12 +1,15 @@
 """What a look at the machine finds of a run that nothing accounts for (INV-10)."""
 
 import os
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from supervisors.chaos.history import Leftovers
+from supervisors.core.errors import LaunchError
 from supervisors.faults.undo import FOLDER, UndoLog
-from supervisors.runtime.folders import folders_of
+from supervisors.runtime.folders import Folders, folders_of
 from supervisors.runtime.store import GoalStore
 
 #: looks, and seconds between them: what is on its way out is gone by the last
@@ -14,25 +17,39 @@ _LOOKS, _PAUSE = 10, 0.3
 #: how the titles of our hosts begin
 _HOSTS = ("ray::Host", "ray::rayvisor:/", "rayvisor:/")
 
+#: how the name of a host's Ray actor begins
+_ACTOR = "host-"
+#: files of a host: ``h-ID``, ``p-ID``, ``exit-ID``, ``fault-ID`` in the plane, ``ID.futex``, ``ID.sock`` beside it
+_OWNER = re.compile(r"(?:h|p|exit|fault)-([0-9a-f]{12})|([0-9a-f]{12})\.(?:futex|sock)")
 
-def leftovers_of(data_dir: Path, store: GoalStore) -> Leftovers:
+
+def leftovers_of(data_dir: Path, store: GoalStore, actors: Callable[[], frozenset[str]]) -> Leftovers:
     """What is left of faults and hosts; what vanishes within three seconds was on its way.
 
     Args:
         data_dir: of the system.
         store: its goal state.
+        actors: names of all Ray actors in its namespace; may raise ``LaunchError``.
     """
-    found = _look(data_dir, store)
+    found = _look(data_dir, store, actors)
     for _ in range(_LOOKS):
-        if found == Leftovers():
+        if not found.any:
             break
         time.sleep(_PAUSE)
-        found = _look(data_dir, store)
+        found = _look(data_dir, store, actors)
     return found
 
 
-def _look(data_dir: Path, store: GoalStore) -> Leftovers:
-    known = {host.pid for host in store.hosts()}
+def _look(data_dir: Path, store: GoalStore, actors: Callable[[], frozenset[str]]) -> Leftovers:
+    folders = folders_of(data_dir)
+    names, unseen = _files_of_hosts(folders), []
+    try:
+        names |= {f"Ray actor {name}": name for name in actors() if name.startswith(_ACTOR)}
+    except LaunchError as error:
+        unseen.append(f"names of Ray actors: {error.message}")
+    # read last: a host has its row before it has anything else
+    rows = store.hosts()
+    accounted = {row.id for row in rows} | {row.actor for row in rows}
     undo = UndoLog(data_dir / FOLDER)
     faults = [f"{one.order.id}: {one.order.kind} at {one.order.path} is {one.state}" for one in undo.active()]
     faults += [f"{one.order.id}: {one.order.kind} at {one.order.path} could not be undone" for one in undo.stuck()]
@@ -44,10 +61,31 @@ def _look(data_dir: Path, store: GoalStore) -> Leftovers:
         if kept.is_dir()
         else []
     )
-    return Leftovers(tuple(_hosts(data_dir, known)), (), tuple(files), tuple(faults))
+    return Leftovers(
+        tuple(hosts_left(data_dir, {row.pid for row in rows})),
+        tuple(sorted(words for words, owner in names.items() if owner not in accounted)),
+        tuple(files),
+        tuple(faults),
+        tuple(unseen),
+    )
 
 
-def _hosts(data_dir: Path, known: set[int]) -> list[str]:
+def _files_of_hosts(folders: Folders) -> dict[str, str]:
+    """Sockets, notes and death-watch words, each with the host whose it is."""
+    found = {}
+    for folder in (folders.plane, folders.shm):
+        try:
+            names = sorted(entry.name for entry in folder.iterdir())
+        except OSError:
+            continue  # gone with the system
+        for name in names:
+            owner = _OWNER.fullmatch(name)
+            if owner is not None:
+                found[str(folder / name)] = owner[1] or owner[2]
+    return found
+
+
+def hosts_left(data_dir: Path, known: set[int]) -> list[str]:
     """Hosts of this system that the goal state does not know, and helpers of faults that are over."""
     marker = str(folders_of(data_dir).token).encode()
     found = []

@@ -16,7 +16,9 @@ import msgspec
 from supervisors.core.errors import FaultError
 from supervisors.faults.acts.stage import LAST_WORDS
 from supervisors.faults.board import Armed, FaultBoard, FaultSlot
+from supervisors.faults.catalogue import Where
 from supervisors.faults.order import ArmedState, FaultOrder, Hook, decode
+from supervisors.runtime import lateness
 from supervisors.runtime.faultstage import FaultStage, Me, Ways, act_of
 from supervisors.runtime.ownfaults import OwnFaults
 from supervisors.signals.fault_messages import Arm, AskFaults, Disarm, FaultsNow
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from supervisors.signals.loop import PlaneLoop
 
 Reply = Callable[[FaultsNow], None]
+
+#: ids it remembers of those it was told to end: their order may arrive after that, by another socket
+_ENDED_MOST = 1024
 
 
 class FaultHand:
@@ -64,7 +69,7 @@ class FaultHand:
         self._desk: FaultDesk | None = None
         self._own = OwnFaults(plane, me)
         self._undo: dict[str, Callable[[], None]] = {}
-        self._ending: list[str] = []
+        self._ended: dict[str, None] = {}
         self._timer = 0
         self._stage = FaultStage(plane, clock, me, data_dir, ways, defect)
         self.board = FaultBoard(clock, self._stage.fired, self._changed, defect)
@@ -98,8 +103,8 @@ class FaultHand:
                 self._arm(ref, orders, reply)
             case Disarm(ref, fault_id):
                 self._disarm(ref, fault_id, reply)
-            case AskFaults(ref):
-                reply(self._now(ref))
+            case AskFaults(ref, orders):
+                reply(self._now(ref, self._refusal(orders) if orders else None))
 
     def _now(self, ref: int, error: FaultError | None = None) -> FaultsNow:
         body = msgspec.msgpack.encode(self.board.states())
@@ -137,11 +142,19 @@ class FaultHand:
         for one in own:
             self._own.arm(one.order, partial(settled, one.order.id))
 
+    def _refusal(self, body: bytes) -> FaultError | None:
+        """Why these would not be armed; None: they would."""
+        try:
+            self._checked(body)
+        except FaultError as error:
+            return error
+        return None
+
     def _checked(self, body: bytes) -> tuple[FaultOrder, ...]:
         """The orders, if they may be carried out here.
 
         Raises:
-            FaultError: 9020-9022, 9024-9027.
+            FaultError: 9020-9022, 9024-9028.
         """
         me = self._me()
         if me.state in ("spare", "agent"):
@@ -161,13 +174,20 @@ class FaultHand:
         return orders
 
     def _check(self, order: FaultOrder, me: Me) -> None:
+        if order.id in self._ended or lateness.is_late(order):
+            raise FaultError(
+                f"the order {order.id} came too late: whoever gave it has given it up",
+                code=9028,
+                fix="inject it again once the target is well: it stood still meanwhile",
+            )
         if self._desk is not None and (order.about or order.standing):
             self._desk.check(order)
             return
         if (order.about.partition("@")[0] or order.path) != me.path:
             raise FaultError(f"{me.path} lives here, not {order.path}", code=9026, fix="see: rayvisor tree")
-        acts = Hook.NOW in order.hooks and not self._own.has(order.kind)
-        if Hook.BEATS in order.hooks or (acts and act_of(order.kind) is None):
+        own = self._own.has(order.kind)
+        acts = Hook.NOW in order.hooks and not own
+        if Hook.BEATS in order.hooks or (acts and act_of(order.kind) is None) or not (own or _is_known(order.kind)):
             raise FaultError(f"{me.path} cannot do {order.kind}", code=9025, fix="see: rayvisor inject list")
 
     def _begin_all(self, new: list[Armed], reply: Reply | None, ref: int) -> None:
@@ -200,8 +220,13 @@ class FaultHand:
             self._plane.call_later(2 * LAST_WORDS, lambda: self.end(order.id))  # over once it is done
 
     def _disarm(self, ref: int, fault_id: str, reply: Reply) -> None:
-        over = [one for one in self.board.ids() if not fault_id or one == fault_id]
-        waiting = {one for one in over if self._is_own(one)}
+        if fault_id:
+            self._remember(fault_id)
+        for one in self.board.ids():
+            if not fault_id or one == fault_id:
+                self.end(one)
+        # these and those whose time was over before: none counts as ended before the actor says so
+        waiting = {one for one in self._own.unended() if not fault_id or one == fault_id}
         failed: list[FaultError] = []
 
         def ended(one: str, error: FaultError | None) -> None:
@@ -211,26 +236,16 @@ class FaultHand:
             if not waiting:
                 reply(self._now(ref, failed[0] if failed else None))
 
-        late = bool(waiting)
-        for one in over:
-            if one in waiting:
-                self._end_own(one, partial(ended, one))
-            else:
-                self.end(one)
-        if not late:
+        if not waiting:
             reply(self._now(ref))
+        for one in tuple(waiting):
+            self._own.again(one, partial(ended, one))
 
-    def _is_own(self, fault_id: str) -> bool:
-        armed = self.board.find(fault_id)
-        return armed is not None and self._own.has(armed.order.kind)
-
-    def _end_own(self, fault_id: str, done: Callable[[FaultError | None], None]) -> None:
-        armed = self.board.find(fault_id)
-        assert armed is not None
-        self._ending.append(fault_id)
-        self.board.disarm(fault_id)
-        self._ending.remove(fault_id)
-        self._own.end(fault_id, armed.order.kind, done)
+    def _remember(self, fault_id: str) -> None:
+        self._ended.pop(fault_id, None)
+        self._ended[fault_id] = None
+        if len(self._ended) > _ENDED_MOST:
+            del self._ended[next(iter(self._ended))]
 
     def end(self, fault_id: str) -> None:
         """End one; one that is not armed is no error."""
@@ -249,7 +264,7 @@ class FaultHand:
                     self._defect(error)
             if self._desk is not None:
                 self._desk.ended(armed)
-            if fault_id not in self._ending and self._own.has(armed.order.kind):
+            if self._own.has(armed.order.kind):
                 self._own.end(fault_id, armed.order.kind, self._log)
             self._stage.forget(fault_id)
         active = len(self.board) > 0
@@ -319,3 +334,10 @@ class FaultHand:
             self._stage.crash(RuntimeError(armed.order.text("message")))
         if not armed.order.standing:
             self.end(armed.order.id)
+
+
+def _is_known(kind: str) -> bool:
+    """Whether the framework carries this kind out; one of an actor's own (``net_latency``) it only knows by name."""
+    from supervisors.faults.kinds import CATALOGUE
+
+    return kind in CATALOGUE and CATALOGUE.find(kind).where is not Where.ACTOR

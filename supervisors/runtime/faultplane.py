@@ -5,8 +5,8 @@ Light to import: the watchdog has to be up before the first fault.
 
 import threading
 from collections.abc import Callable, Sequence
-from functools import partial
 from types import TracebackType
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +17,14 @@ from supervisors.signals.loop import Callback, PlaneLoop
 
 #: endpoints it keeps a socket to; more than may be hit at one time in any sane system
 MOST = 64
+
+
+class Left(NamedTuple):
+    """The answer to ``Disarm``: what is armed there still, and (code, error) why the fault may not be over."""
+
+    states: list[ArmedState]
+    code: int = 0
+    error: str = ""
 
 
 class FaultPlane:
@@ -35,32 +43,34 @@ class FaultPlane:
         self._used: dict[str, None] = {}
 
     def arm(self, orders: Sequence[tuple[str, FaultOrder]], timeout: float) -> list[FaultsNow | None]:
-        """Arm each order at its endpoint, all at once; an answer for each, None where there was none in time."""
-        client = self._ready()
-        answers: list[FaultsNow | None] = [None] * len(orders)
-        left = threading.Semaphore(0)
+        """Arm each order at its endpoint, all at once; an answer for each, None where there was none in time.
 
-        def answered(index: int, answer: Answer | None) -> None:
-            answers[index] = answer if isinstance(answer, FaultsNow) else None
-            left.release()
+        Raises:
+            FaultError: an order cannot be sent (9032); none was then.
+        """
 
-        def send() -> None:
-            for index, (endpoint, order) in enumerate(orders):
-                self._use(client, endpoint)
-                client.arm(endpoint, encode((order,)), timeout, partial(answered, index))
+        def one(client: PlaneClient, endpoint: str, body: bytes, done: Answered) -> None:
+            client.arm(endpoint, body, timeout, done)
 
-        self._call(send)
-        for _ in orders:
-            left.acquire(timeout=timeout + 1.0)
-        return answers
+        return self._all(orders, one, timeout)
 
-    def disarm(self, endpoint: str, fault_id: str, timeout: float) -> list[ArmedState] | None:
-        """End a fault; what is armed there then. None: no answer in time."""
-        return self._ask(endpoint, lambda client, done: client.disarm(endpoint, fault_id, timeout, done), timeout)
+    def would_arm(self, orders: Sequence[tuple[str, FaultOrder]], timeout: float) -> list[FaultsNow | None]:
+        """Ask whether each would be armed, and arm nothing; otherwise like ``arm``."""
+
+        def one(client: PlaneClient, endpoint: str, body: bytes, done: Answered) -> None:
+            client.ask_faults(endpoint, timeout, done, body)
+
+        return self._all(orders, one, timeout)
+
+    def disarm(self, endpoint: str, fault_id: str, timeout: float) -> Left | None:
+        """End a fault; how that went. None: no answer in time."""
+        answer = self._ask(endpoint, lambda client, done: client.disarm(endpoint, fault_id, timeout, done), timeout)
+        return None if answer is None else Left(states_of(answer), answer.code, answer.error)
 
     def armed(self, endpoint: str, timeout: float) -> list[ArmedState] | None:
         """What is armed at an endpoint. None: no answer in time."""
-        return self._ask(endpoint, lambda client, done: client.ask_faults(endpoint, timeout, done), timeout)
+        answer = self._ask(endpoint, lambda client, done: client.ask_faults(endpoint, timeout, done), timeout)
+        return None if answer is None else states_of(answer)
 
     def forget(self, endpoint: str) -> None:
         """Close the socket to a process that is gone."""
@@ -105,9 +115,36 @@ class FaultPlane:
             del self._used[oldest]
             client.forget(oldest)
 
-    def _ask(
-        self, endpoint: str, ask: Callable[[PlaneClient, Answered], None], timeout: float
-    ) -> list[ArmedState] | None:
+    def _all(
+        self,
+        orders: Sequence[tuple[str, FaultOrder]],
+        ask: Callable[[PlaneClient, str, bytes, Answered], None],
+        timeout: float,
+    ) -> list[FaultsNow | None]:
+        # in the caller's thread, which hears of what cannot be encoded
+        bodies = [(endpoint, encode((order,))) for endpoint, order in orders]
+        client = self._ready()
+        answers: list[FaultsNow | None] = [None] * len(bodies)
+        left = threading.Semaphore(0)
+
+        def heard(index: int) -> Answered:
+            def answered(answer: Answer | None) -> None:
+                answers[index] = answer if isinstance(answer, FaultsNow) else None
+                left.release()
+
+            return answered
+
+        def send() -> None:
+            for index, (endpoint, body) in enumerate(bodies):
+                self._use(client, endpoint)
+                ask(client, endpoint, body, heard(index))
+
+        self._call(send)
+        for _ in bodies:
+            left.acquire(timeout=timeout + 1.0)
+        return answers
+
+    def _ask(self, endpoint: str, ask: Callable[[PlaneClient, Answered], None], timeout: float) -> FaultsNow | None:
         client = self._ready()
         done = threading.Event()
         answers: list[FaultsNow] = []
@@ -123,7 +160,7 @@ class FaultPlane:
 
         self._call(send)
         done.wait(timeout + 1.0)
-        return states_of(answers[0]) if answers else None
+        return answers[0] if answers else None
 
 
 def states_of(answer: FaultsNow) -> list[ArmedState]:

@@ -12,12 +12,14 @@ if __name__ == "__main__" and os.fork():
     os._exit(0)
 
 import signal
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from supervisors.core.errors import RayvisorError
-from supervisors.faults.order import FaultOrder
 from supervisors.faults.request import FaultRecord, RecordState
 from supervisors.faults.undo import FOLDER, UndoLog, boot_time
 from supervisors.signals.proc import process_start_time
@@ -31,40 +33,47 @@ CONTEND = "contend"
 _LOOK = 0.5
 
 
-def clean(order: FaultOrder, data_dir: Path) -> None:
+def clean(record: FaultRecord, data_dir: Path) -> None:
     """Take back what a helper that was killed has left; doing it twice is no error."""
     from supervisors.faults import node
 
-    if order.kind == CONTEND:
-        from supervisors.faults import contender
-        from supervisors.runtime.contending import contest_of
+    if record.order.kind != CONTEND:
+        node.clean(record.order, data_dir)
+        return
+    from supervisors.faults import contender
+    from supervisors.runtime.contending import contest_in
 
-        contender.clean(order, data_dir, contest_of(data_dir, order.path))
-    else:
-        node.clean(order, data_dir)
+    contest = contest_in(record)
+    if contest is not None:
+        contender.clean(record.order, data_dir, contest)
 
 
-def probe(order: FaultOrder, data_dir: Path) -> bool:
+def probe(record: FaultRecord, data_dir: Path) -> bool:
     """True when nothing is left of it."""
     from supervisors.faults import node
 
+    if record.order.kind != CONTEND:
+        return node.probe(record.order, data_dir)
+    from supervisors.faults import contender
+    from supervisors.runtime.contending import contest_in
+
+    contest = contest_in(record)
+    return contest is None or contender.probe(record.order, data_dir, contest)
+
+
+def _run(log: UndoLog, record: FaultRecord, data_dir: Path, stop: Callable[[], bool]) -> None:
+    order = record.order
     if order.kind == CONTEND:
         from supervisors.faults import contender
-        from supervisors.runtime.contending import contest_of
+        from supervisors.runtime.contending import contest_of, noted
 
-        return contender.probe(order, data_dir, contest_of(data_dir, order.path))
-    return node.probe(order, data_dir)
-
-
-def _run(order: FaultOrder, data_dir: Path, stop: Callable[[], bool]) -> None:
-    from supervisors.faults import node
-
-    if order.kind == CONTEND:
-        from supervisors.faults import contender
-        from supervisors.runtime.contending import contest_of
-
-        contender.run(order, data_dir, contest_of(data_dir, order.path), stop)
+        contest = contest_of(data_dir, order.path)
+        # durable before the rival asks for the first time; what is being reverted already only ends
+        if log.update(order.id, lambda now: msgspec.structs.replace(now, undo=noted(now.undo, contest))) is not None:
+            contender.run(order, data_dir, contest, stop)
     else:
+        from supervisors.faults import node
+
         node.run(order, data_dir, stop)
 
 
@@ -115,11 +124,11 @@ def main(data_dir: Path, fault_id: str) -> int:
     signal.signal(signal.SIGTERM, stop.signalled)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        _run(record.order, data_dir, stop)
+        _run(log, record, data_dir, stop)
     except RayvisorError as error:
         _say(REFUSED, str(error.code), error.message, error.fix)
         return 1
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         _say(REFUSED, "9018", f"{type(error).__name__}: {error}", "")
         return 1
     return 0

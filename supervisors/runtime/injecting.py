@@ -1,6 +1,7 @@
 """The injector: from a request to faults that act, each with its undo record first and a watchdog that watches (FLT-1).
 
-All targets of a request are hit or none: whatever was armed when one fails is reverted.
+All targets of a request are hit or none: whatever was armed when one fails is reverted. What cannot be undone begins
+only once every target said that it would; a target that fails after that leaves the others hit, which the error says.
 """
 
 import secrets
@@ -14,13 +15,14 @@ import msgspec
 
 from supervisors.core.errors import FaultError
 from supervisors.core.paths import parse
-from supervisors.faults.catalogue import Catalogue, FaultKind, Where
+from supervisors.faults.catalogue import Catalogue, FaultKind, Target, Where
 from supervisors.faults.kinds import CATALOGUE
-from supervisors.faults.order import FaultOrder
+from supervisors.faults.order import FaultOrder, encode
 from supervisors.faults.request import FaultRecord, FaultRequest, RecordState
 from supervisors.faults.targets import Candidate, CensusRow, key_of, resolve
 from supervisors.faults.undo import FOLDER, UndoLog, boot_time
-from supervisors.runtime import watching
+from supervisors.faults.values import check_whole
+from supervisors.runtime import lateness, watching
 from supervisors.runtime.carrying import Carrier
 from supervisors.runtime.census import Census
 from supervisors.runtime.clock import SystemClock
@@ -36,6 +38,8 @@ __all__ = ["Injection", "Injector", "emergency_stop", "end_faults", "revert_faul
 #: added to a record's deadline until its fault is armed: seconds arming may take
 _ARMING = 10.0
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+#: seconds between two looks whether there is a watchdog, and those it may be late with a deadline
+_LOOK_AFTER, _LATE = 0.5, 1.0
 _CLOSED = frozenset({RecordState.REVERTED, RecordState.UNREVERTABLE})
 
 
@@ -89,6 +93,7 @@ class Injector:
         self._made_at = boot_time()
         self._lock = threading.Lock()
         self._own: set[str] = set()
+        self._looked = 0.0
 
     # ------------------------------------------------------------ looking
 
@@ -128,7 +133,7 @@ class Injector:
         kind = self._kind(request.fault)
         faults = self._allowed()
         self._values(kind, request, faults)
-        return self._targets(kind, request, faults, self._log.active())
+        return self._targets(kind, request, faults, self._log.unclosed())
 
     def active(self, *, own: bool = True) -> list[FaultRecord]:
         """Faults that are not closed, oldest first; ``own``: only those of this injector."""
@@ -147,8 +152,9 @@ class Injector:
             FaultError: unknown kind (9002), bad parameters (9003-9005, 9031), bad targets (9006-9009, 9011, 9012),
                 another fault excludes it (9010), the target died (9013) or does not answer (9014), the undo record
                 cannot be written (9015), emergency stop (9016), no watchdog (9017), no helper (9018), faults are not
-                enabled (9020), the system is not up or is stopping (9022), longer than allowed (9030). Nothing stays
-                armed then.
+                enabled (9020), the system is not up or is stopping (9022), longer than allowed (9030), a value that
+                can neither be sent nor written down (9032). Nothing stays armed then; of what cannot be undone (a
+                kill, an exit) the text names those that were hit all the same.
         """
         with self._lock:
             kind = self._kind(request.fault)
@@ -179,15 +185,16 @@ class Injector:
             began = self._clock.monotonic()
             self._carrier.act(records)
             took = (self._clock.monotonic() - began) * 1000
+            ends = boot_time() + records[0].order.seconds
+            armed = [self._armed(record, began, ends) for record in records]
         except BaseException as error:
             text = error.message if isinstance(error, FaultError) else type(error).__name__
             self._carrier.tidy()
             for record in records:
-                self._reverter.revert(record, f"refused: {text}", acted=False)
+                acted = self._carrier.acted(record.order.id)
+                self._reverter.revert(record, f"{'broken off' if acted else 'refused'}: {text}", acted=acted)
             raise
         self._carrier.tidy()
-        ends = boot_time() + records[0].order.seconds
-        armed = [self._armed(record, began, ends) for record in records]
         paths = tuple(record.order.path for record in armed)
         return Injection(name, kind.name, paths, tuple(armed), began, armed[0].order.seconds, took)
 
@@ -224,17 +231,26 @@ class Injector:
         return revert_found(self._log, self._reverter, fault_id, why, by)
 
     def wait_over(self, injection: Injection, timeout: float) -> list[FaultRecord]:
-        """Wait until all its faults are closed, by whomever, at most ``timeout`` seconds; the records as they are."""
+        """Wait until all its faults are closed, by whomever, at most ``timeout`` seconds; the records as they are.
+
+        Nobody else may look after the watchdog: one that was killed is started anew, and what it is late with is
+        reverted here, which may take longer than ``timeout``.
+        """
         deadline = time.monotonic() + timeout
-        turns = 0
         while True:
-            now = [self._log.get(record.order.id) or record for record in injection.records]
+            if time.monotonic() >= self._looked + _LOOK_AFTER:
+                self._looked = time.monotonic()
+                watching.look_after(self._data_dir)
+            now = [self._late(self._log.get(record.order.id) or record) for record in injection.records]
             if all(record.state in _CLOSED for record in now) or time.monotonic() >= deadline:
                 return now
             time.sleep(0.02)
-            turns += 1
-            if turns % 25 == 0:
-                watching.look_after(self._data_dir)
+
+    def _late(self, record: FaultRecord) -> FaultRecord:
+        """Revert it if its time has been over for a while, unless somebody is at it."""
+        if record.state in _CLOSED or boot_time() < record.deadline + _LATE:
+            return record
+        return self._reverter.revert(record, "its time is over", wait=False)
 
     def close(self) -> None:
         """Revert what is its own and tied to it, and let go of the rest. Twice is no error."""
@@ -291,7 +307,8 @@ class Injector:
             probability = 0.0 if request.first else 1.0
         if not 0.0 <= probability <= 1.0 or request.first < 0 or (not probability and not request.first):
             raise FaultError("it would never act", code=9031, fix="a probability above 0 up to 1, or --first 1")
-        return FaultOrder(
+        check_whole(kind.name, seed=request.seed, first=request.first)
+        made = FaultOrder(
             id="",
             kind=kind.name,
             path="",
@@ -306,6 +323,8 @@ class Injector:
             standing=kind.where is Where.STANDING,
             run=self._run,
         )
+        encode((made,))  # what can neither be sent nor written down is refused before anything is planned
+        return made
 
     def _targets(
         self, kind: FaultKind, request: FaultRequest, faults: FaultsSpec, active: Sequence[FaultRecord]
@@ -315,12 +334,13 @@ class Injector:
         except ValueError as error:
             raise FaultError(str(error), code=9006, fix="write it as in: rayvisor tree") from None
         rows = self._census.rows()
-        if kind.name not in CATALOGUE:
+        if kind.where is Where.ACTOR or kind.name not in CATALOGUE:
             able = [row for row in rows if row.actor and kind.name in self._census.own_kinds(row.actor)]
             if path in {row.path for row in rows} and not any(_within(row.path, path) for row in able):
                 which = ", ".join(sorted({row.path for row in able})) or "no actor of this system"
                 raise FaultError(f"{kind.name} cannot hit {path}", code=9007, fix=f"it is a fault of {which}")
-            rows = able or rows
+            # supervisors stay: a set is named by the one above it
+            rows = [row for row in rows if row.target is Target.SUPERVISOR] + able
         hit = {key_of(one.order.path, one.hit) for one in active if not self._reverter.over(one)}
         return resolve(kind, request, rows, active=hit, limit=faults.max_targets)
 
@@ -328,17 +348,18 @@ class Injector:
         self, kind: FaultKind, order: FaultOrder, name: str, candidates: Sequence[Candidate]
     ) -> list[FaultRecord]:
         now = boot_time()
+        deadline = now + order.seconds + _ARMING
         pid, start = self._reverter.me if self._tied else (0, 0)
         found: list[FaultRecord] = []
         for number, one in enumerate(candidates, 1):
             fault_id = name if len(candidates) == 1 else f"{name}.{number}"
             found.append(
                 FaultRecord(
-                    order=msgspec.structs.replace(order, id=fault_id, path=one.path),
+                    order=lateness.until(msgspec.structs.replace(order, id=fault_id, path=one.path), deadline),
                     where=kind.where.value,
                     hit=one.hit,
                     planned_at=now,
-                    deadline=now + order.seconds + _ARMING,
+                    deadline=deadline,
                     tied=pid,
                     tied_start=start,
                 )

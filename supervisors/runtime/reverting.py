@@ -6,6 +6,7 @@ twice, by two, and after a crash in the middle: a fault counts as reverted only 
 
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,10 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
+
 from supervisors.core.clock import Clock
-from supervisors.core.errors import RayvisorError
+from supervisors.core.errors import LaunchError
 from supervisors.core.paths import TreePath, parent_of
 from supervisors.faults.order import ArmedState
 from supervisors.faults.request import FaultRecord, RecordState
@@ -33,8 +36,9 @@ from supervisors.trail.writer import TrailWriter
 PATIENCE = 8.0
 #: seconds between tries: the first ones follow at once, for a process that just ends
 _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4)
-#: seconds a process has to answer one question
-_ANSWER = 0.5
+#: seconds a process has to answer one question; of an actor's own fault it answers once the actor has ended it, or has
+#: not (2.5 s at the most: see ``ownfaults``)
+_ANSWER, _OWN_ANSWER = 0.5, 3.0
 #: keys in ``FaultRecord.undo``: the supervisor a fault was armed at, and the helper that carries it out
 SUPERVISOR = ("sup_host", "sup_endpoint", "sup_pid", "sup_start")
 HELPER, HELPER_START = "helper", "helper_start"
@@ -96,6 +100,10 @@ class Reverter:
     ) -> FaultRecord:
         """Undo one fault and see it gone; tried for ``patience`` seconds. Never raises for what stands in the way.
 
+        An undo log that cannot be written keeps nothing from being undone; it is said in ``why``, and the fault counts
+        as one that is not reverted until that can be written down. Broken off by ``KeyboardInterrupt`` and the like,
+        the record stays as one that is being reverted, for whoever comes next.
+
         Args:
             record: of the log.
             why: for what reason.
@@ -108,22 +116,30 @@ class Reverter:
         """
         fault_id, who = record.order.id, by or self._by
         deadline = time.monotonic() + self._patience
-        while (mine := self._log.claim(fault_id, self.me, pid_alive, who, why)) is None:
-            now = self._log.get(fault_id) or record
-            closed = now.state in (RecordState.REVERTED, RecordState.UNREVERTABLE)
-            if closed or not wait or time.monotonic() > deadline:
-                return now
-            time.sleep(0.02)
-        problem: str | None = "it was broken off"
         try:
-            problem = self._try_on(mine, deadline)
-        finally:
-            ended = self._close(mine, who, why, problem, acted=acted)
-        return ended
+            while (mine := self._log.claim(fault_id, self.me, pid_alive, who, why)) is None:
+                now = self._log.get(fault_id) or record
+                closed = now.state in (RecordState.REVERTED, RecordState.UNREVERTABLE)
+                if closed or not wait or time.monotonic() > deadline:
+                    return now
+                time.sleep(0.02)
+        except OSError:  # closing it will say so: undoing comes first
+            mine = self._log.get(fault_id) or record
+            if mine.state is RecordState.REVERTED:
+                return mine
+        try:
+            problem = self._try_on(mine, time.monotonic() + self._patience)
+        except BaseException:
+            with suppress(OSError):  # the claim runs out by itself
+                self._log.release(fault_id)
+            raise
+        return self._close(mine, who, why, problem, acted=acted)
 
     def undo_now(self, record: FaultRecord) -> str | None:
         """Undo one without the log, which has it closed already; None, or what stands in the way."""
-        return self._try_on(record, time.monotonic() + self._patience)
+        # what a helper noted since it was told to go is in the log only
+        now = self._log.get(record.order.id) or record
+        return self._try_on(now, time.monotonic() + self._patience)
 
     def over(self, record: FaultRecord) -> str:
         """Why a fault is over by itself, empty while it is not: what it was about is gone. Cheap; local only."""
@@ -151,10 +167,7 @@ class Reverter:
             return f"nobody knows how to undo {record.where!r}"
         tries = 0
         while True:
-            try:
-                problem = one(record)
-            except (OSError, RayvisorError, ValueError, KeyError) as error:
-                problem = f"{type(error).__name__}: {error}"
+            problem = _tried(one, record)
             if problem is None or time.monotonic() >= deadline:
                 return problem
             time.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
@@ -163,7 +176,12 @@ class Reverter:
     def _close(self, record: FaultRecord, who: str, why: str, problem: str | None, *, acted: bool) -> FaultRecord:
         now, order = self._clock.monotonic(), record.order
         text = why if problem is None else f"{why}; not reverted: {problem}"
-        closed = self._log.close(order.id, who, text, ok=problem is None, at=now)
+        try:
+            closed = self._log.close(order.id, who, text, ok=problem is None, at=now)
+        except OSError as error:
+            text = f"{why}; it was undone" if problem is None else text
+            text = f"{text}; not written down: {self._log.folder}: {error.strerror or error}"
+            return msgspec.structs.replace(record, state=RecordState.UNREVERTABLE, by=who, why=text, reverted_at=now)
         if closed is None:
             return self._log.get(order.id) or record
         if problem is None and record.where == "files":
@@ -214,8 +232,8 @@ class Reverter:
         return f"process {hit.pid} is still stopped" if evidence is Evidence.STOPPED else None
 
     def _host(self, record: FaultRecord) -> str | None:
-        hit = record.hit
-        return self._disarm(record.order.id, hit.host, hit.endpoint, hit.pid, hit.start_time, local=hit.local)
+        hit, patience = record.hit, _OWN_ANSWER if record.where == "actor" else _ANSWER
+        return self._disarm(record.order.id, hit.host, hit.endpoint, hit.pid, hit.start_time, patience, local=hit.local)
 
     def _supervisor(self, record: FaultRecord) -> str | None:
         host, endpoint, pid, start = (record.undo.get(key, "") for key in SUPERVISOR)
@@ -226,14 +244,30 @@ class Reverter:
 
     def _standing(self, record: FaultRecord) -> str | None:
         """At the supervisor as it was and as it is, and in the present life: each may have been told."""
-        order, hit = record.order, record.hit
-        problems = [self._supervisor(record)]
-        for path in (parent_of(TreePath(order.path)), order.path):
-            row = self._host_at(path)
-            if row is not None and row.id not in (record.undo.get("sup_host"), hit.host):
-                problems.append(self._disarm(order.id, row.id, row.endpoint, row.pid, row.start_time, local=row.local))
-        problems.append(self._host(record))
+        # whatever becomes of one, the others are told
+        problems = [_tried(one, record) for one in (self._supervisor, self._later, self._host)]
         return next((problem for problem in problems if problem is not None), None)
+
+    def _later(self, record: FaultRecord) -> str | None:
+        """At whoever came after the supervisor and the life that the record names."""
+        order = record.order
+        problems: list[str | None] = []
+        try:
+            for path in (parent_of(TreePath(order.path)), order.path):
+                row = self._host_at(path)
+                if row is not None and row.id not in (record.undo.get("sup_host"), record.hit.host):
+                    host, end, pid, start = row.id, row.endpoint, row.pid, row.start_time
+                    problems.append(self._disarm(order.id, host, end, pid, start, local=row.local))
+        except (sqlite3.Error, LaunchError) as error:
+            if self._anybody_lives(record):
+                problems.append(f"who came after them is not known, the goal state cannot be read: {error}")
+        return next((problem for problem in problems if problem is not None), None)
+
+    def _anybody_lives(self, record: FaultRecord) -> bool:
+        """Whether a process of the system may hold it, as far as that can be seen without the goal state."""
+        from supervisors.runtime.chaos_leftovers import hosts_left
+
+        return not record.hit.local or bool(hosts_left(self._data_dir, set()))
 
     def _files(self, record: FaultRecord) -> str | None:
         from supervisors.faults import files
@@ -252,21 +286,25 @@ class Reverter:
             return f"helper {pid} does not end"
         if not pid:
             return None  # a helper does nothing before its record names it
-        helper.clean(record.order, self._data_dir)
-        return None if helper.probe(record.order, self._data_dir) else "something of it is left"
+        helper.clean(record, self._data_dir)
+        return None if helper.probe(record, self._data_dir) else "something of it is left"
 
     # ------------------------------------------------------------ help
 
-    def _disarm(self, fault_id: str, host: str, endpoint: str, pid: int, start: int, *, local: bool) -> str | None:
+    def _disarm(
+        self, fault_id: str, host: str, endpoint: str, pid: int, start: int, timeout: float = _ANSWER, *, local: bool
+    ) -> str | None:
         if not endpoint or (local and pid and not pid_alive(pid, start)):
             return None
-        states = self._plane.disarm(endpoint, fault_id, _ANSWER)
-        if states is None:
+        left = self._plane.disarm(endpoint, fault_id, timeout)
+        if left is None:
             if (local and not pid_alive(pid, start)) or (not local and self._row(host) is None):
                 self._plane.forget(endpoint)
                 return None
             return f"process {pid} does not answer"
-        if not _holds(states, fault_id):
+        if left.code:
+            return f"process {pid}: {left.error} (E{left.code})"
+        if not _holds(left.states, fault_id):
             return None
         return f"process {pid} still has it armed"
 
@@ -298,6 +336,13 @@ class _Goals:
 
 def _holds(states: list[ArmedState], fault_id: str) -> bool:
     return any(state.order.id == fault_id for state in states)
+
+
+def _tried(one: _Try, record: FaultRecord) -> str | None:
+    try:
+        return one(record)
+    except Exception as error:  # noqa: BLE001 - whatever stands in the way is told, and tried again
+        return f"{type(error).__name__}: {error}"
 
 
 def _end(pid: int, start: int) -> bool:

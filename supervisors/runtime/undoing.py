@@ -22,7 +22,7 @@ def emergency_stop(data_dir: Path, *, why: str = "emergency stop", by: str = "pe
     log = UndoLog(folder / FOLDER)
     if not log.folder.exists():
         return []
-    with suppress(OSError):  # the disk refuses; what follows does not need it
+    with suppress(OSError):  # the disk refuses; what follows goes without it
         log.abort(boot_time())
     reverter = Reverter(folder, log, by)
     try:
@@ -47,12 +47,14 @@ def revert_faults(data_dir: Path, fault_id: str, *, why: str = "asked", by: str 
 
 
 def end_faults(data_dir: Path) -> list[FaultRecord]:
-    """Before a system stops: revert everything, and end the watchdog. The records as they ended."""
+    """Before a system stops, and before one starts: revert everything, also what could not be reverted before, and end
+    the watchdog. The records as they ended.
+    """
     folder = data_dir.resolve()
     log = UndoLog(folder / FOLDER)
     if not log.folder.exists():
         return []
-    ended = emergency_stop(folder, why="the system stops", by="launcher") if log.active() else []
+    ended = emergency_stop(folder, why="the system stops", by="launcher") if log.unclosed() else []
     watching.end(folder)
     return ended
 
@@ -64,7 +66,7 @@ def revert_found(log: UndoLog, reverter: Reverter, fault_id: str | None, why: st
         FaultError: there is no such fault (9019).
     """
     if fault_id is None:
-        return reverter.revert_all([*log.active(), *log.stuck()], why, by=by)
+        return reverter.revert_all(log.unclosed(), why, by=by)
     found = log.find(fault_id)
     if not found:
         raise FaultError(f"there is no fault {fault_id}", code=9019, fix="rayvisor inject active shows all")

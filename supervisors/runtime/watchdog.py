@@ -2,7 +2,8 @@
 
 A process of its own, one for a data directory, that reverts each fault at its deadline, when the injector it is tied
 to is gone, and on an emergency stop, whatever became of injector, driver, supervisors and Ray. It imports little, so
-that it watches before the first fault is injected, and ends two seconds after the last one was reverted.
+that it watches before the first fault is injected, and ends two seconds after the last one was reverted. To what could
+not be reverted, by whomever, it comes back for a quarter of an hour, more and more seldom.
 """
 
 import os
@@ -17,6 +18,7 @@ import select
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -31,8 +33,8 @@ from supervisors.signals.proc import pid_alive, process_start_time
 LOOK = 0.05
 #: seconds without an active fault after which it ends
 IDLE = 2.0
-#: times it comes back to a fault that could not be reverted, and the seconds between
-_AGAIN, _AGAIN_AFTER = 5, 2.0
+#: times it comes back to a fault that could not be reverted; seconds before the first, doubled each time, at most
+_AGAIN, _AGAIN_AFTER, _AGAIN_MOST = 20, 2.0, 60.0
 #: seconds a second one waits for the lock
 _HANDOVER = 0.5
 
@@ -102,18 +104,44 @@ class Watchdog:
     def _turn(self) -> bool:
         """Look once; True while something is active or tried again."""
         now, aborted = boot_time(), self._log.aborted_at()
-        active = self._log.active()
-        self._follow(active)
-        for record in active:
+        records = self._log.unclosed()
+        self._follow([record for record in records if record.state is not RecordState.UNREVERTABLE])
+        for gone in self._again.keys() - {record.order.id for record in records}:
+            del self._again[gone]
+        for record in records:
             if record.order.id in self._busy:
                 continue
-            why = due(record, now, aborted, self._lives(record)) or self._over(record)
-            if not why and self._stop:
-                why = "the watchdog was told to end"
-            if why:
+            why = self._why(record, now, aborted)
+            if why and self._may(record):
                 self._revert(record, why)
         self._finish()
-        return bool(active or self._busy or self._retry())
+        return bool(self._busy) or any(self._waits_for(record) for record in records)
+
+    def _why(self, record: FaultRecord, now: float, aborted: float) -> str:
+        """Why it is to be reverted, empty while it is not, or while another is at it."""
+        if record.state is RecordState.UNREVERTABLE:
+            return "tried again"
+        if record.state is RecordState.REVERTING:
+            held = self._log.held(record, self._reverter.me, pid_alive)
+            return "" if held else record.why or "its revert was broken off"
+        why = due(record, now, aborted, self._lives(record)) or self._over(record)
+        return why or ("the watchdog was told to end" if self._stop else "")
+
+    def _may(self, record: FaultRecord) -> bool:
+        """Whether it is time to try: what could not be reverted before rests for a while."""
+        stuck = record.state is RecordState.UNREVERTABLE
+        if stuck and record.order.id not in self._again:  # somebody else has just given up
+            self._again[record.order.id] = 0, time.monotonic() + _AGAIN_AFTER
+        tries, at = self._again.get(record.order.id, (0, 0.0))
+        return time.monotonic() >= at and not (stuck and tries > _AGAIN)
+
+    def _waits_for(self, record: FaultRecord) -> bool:
+        """Whether it stays for the sake of this one."""
+        tries = self._again.get(record.order.id, (0, 0.0))[0]
+        stuck = record.state is RecordState.UNREVERTABLE
+        if self._stop:  # told to end, it tries each once; the next start of the system comes back to the rest
+            return not stuck and not tries
+        return not stuck or tries <= _AGAIN
 
     def _over(self, record: FaultRecord) -> str:
         if record.state is not RecordState.ARMED:
@@ -133,26 +161,17 @@ class Watchdog:
             del self._busy[fault_id]
             error = future.exception()
             if error is not None:
-                self._complain(f"{fault_id}: {type(error).__name__}: {error}")
+                self._give_up_for_now(fault_id, f"{type(error).__name__}: {error}")
             elif future.result().state is RecordState.UNREVERTABLE:
-                tries, _ = self._again.get(fault_id, (0, 0.0))
-                self._again[fault_id] = tries + 1, time.monotonic() + _AGAIN_AFTER
-                self._complain(f"{fault_id}: {future.result().why}")
+                self._give_up_for_now(fault_id, future.result().why)
         for path, problem in self._log.unreadable() if len(self._told) < 100 else ():
             self._complain(f"{path}: {problem}")
 
-    def _retry(self) -> bool:
-        """Come back to those that could not be reverted; True while it will."""
-        waiting = False
-        for fault_id, (tries, at) in list(self._again.items()):
-            record = self._log.get(fault_id)
-            if record is None or record.state is not RecordState.UNREVERTABLE or tries > _AGAIN:
-                del self._again[fault_id]
-                continue
-            waiting = True
-            if fault_id not in self._busy and time.monotonic() >= at:
-                self._revert(record, "tried again")
-        return waiting
+    def _give_up_for_now(self, fault_id: str, problem: str) -> None:
+        tries = self._again.get(fault_id, (0, 0.0))[0]
+        pause = min(_AGAIN_AFTER * 2.0 ** min(tries, 10), _AGAIN_MOST)
+        self._again[fault_id] = tries + 1, time.monotonic() + pause
+        self._complain(f"{fault_id}: {problem}")
 
     # ------------------------------------------------------------ injectors
 
@@ -203,12 +222,13 @@ class Watchdog:
     def _say(self, word: str) -> None:
         start = process_start_time(os.getpid()) or 0
         text = f"{os.getpid()} {start} {word}".ljust(64).encode()
-        os.pwrite(self._lock, text, 0)
+        with suppress(OSError):  # the disk refuses: it watches all the same
+            os.pwrite(self._lock, text, 0)
 
     def _leave(self) -> bool:
         """Say that nobody watches any more, unless something was planned in the meantime: whoever plans looks after."""
         self._say("leaving")
-        if self._log.active():
+        if any(self._waits_for(record) for record in self._log.unclosed()):
             self._say(WATCHING)
             return False
         return True
@@ -219,8 +239,8 @@ class Watchdog:
     def _complain(self, text: str) -> None:
         if text not in self._told:
             self._told.add(text)
-            sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
+            with suppress(OSError):  # the log is on the disk that may be the trouble
+                os.write(sys.stderr.fileno(), f"{text}\n".encode())
 
 
 def main(data_dir: Path) -> None:

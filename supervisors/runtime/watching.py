@@ -12,6 +12,7 @@ from supervisors.core.errors import FaultError
 from supervisors.faults.undo import FOLDER
 from supervisors.signals import pidfd
 from supervisors.signals.proc import pid_alive, process_start_time, wait_gone
+from supervisors.state.disk import REAL_DISK, make_folder
 
 #: locked by the watchdog for as long as it lives; holds ``pid start_time word``
 LOCK = "watchdog.lock"
@@ -45,7 +46,7 @@ def begin(data_dir: Path) -> None:
     folder = data_dir / FOLDER
     command = [sys.executable, "-m", "supervisors.runtime.watchdog", str(data_dir)]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(REAL_DISK, folder)  # the records in it are to outlast a power failure
         with (folder / LOG).open("ab") as output:
             # it forks at once: nobody has to wait for it later, and no signal to our group ends it
             subprocess.run(

@@ -65,10 +65,10 @@ class PlaneClient:
         ref = self._expect(answered, timeout)
         self._send(endpoint, Disarm(ref, fault_id))
 
-    def ask_faults(self, endpoint: str, timeout: float, answered: Answered) -> None:
-        """Ask the process at ``endpoint`` what is armed in it."""
+    def ask_faults(self, endpoint: str, timeout: float, answered: Answered, orders: bytes = b"") -> None:
+        """Ask the process at ``endpoint`` what is armed in it, and whether it would arm ``orders``."""
         ref = self._expect(answered, timeout)
-        self._send(endpoint, AskFaults(ref))
+        self._send(endpoint, AskFaults(ref, orders))
 
     def tell(self, endpoint: str, message: Message) -> None:
         """Send something that nobody answers."""

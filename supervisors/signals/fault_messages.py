@@ -18,15 +18,17 @@ class Disarm(msgspec.Struct, tag="fx", array_like=True, frozen=True):
 
 
 class AskFaults(msgspec.Struct, tag="fq", array_like=True, frozen=True):
-    """Which faults are armed in your process?"""
+    """Which faults are armed in your process? With ``orders`` also: would you arm these? Nothing is armed by it."""
 
     ref: int
+    orders: bytes = b""
 
 
 class FaultsNow(msgspec.Struct, tag="fn", array_like=True, frozen=True):
     """The answer to ``Arm``, ``Disarm`` and ``AskFaults``: what is armed here now (a msgpack list of ``ArmedState``).
 
-    ``code``: 0, or that of the ``FaultError`` for which nothing was armed, with ``error`` and ``fix``.
+    ``code``: 0, or that of the ``FaultError`` for which nothing was armed, nothing would be, or what was to end did
+    not, with ``error`` and ``fix``.
     """
 
     ref: int

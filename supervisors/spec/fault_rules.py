@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from supervisors.core.durations import format_duration
 from supervisors.core.errors import FaultError
 from supervisors.core.paths import TreePath, id_of, parent_of
-from supervisors.faults.catalogue import FaultKind, Target
+from supervisors.faults.catalogue import FaultKind, Target, Where
 from supervisors.faults.kinds import CATALOGUE
 from supervisors.faults.values import read_value
 from supervisors.spec import codes
@@ -35,7 +35,7 @@ def fault_errors(topology: Topology, resolution: Resolution) -> list[Problem]:
 def own_fault_errors(
     topology: Topology, resolution: Resolution, classes: Mapping[Loc, tuple[ResolvedWorker, ActorClass]]
 ) -> list[Problem]:
-    """Faults that are not the framework's, held against those of the actors' own.
+    """Faults that actors carry out themselves (their own, and those of a proxy), held against what each class names.
 
     Args:
         topology: all of it.
@@ -46,18 +46,26 @@ def own_fault_errors(
     by_path: dict[str, dict[str, FaultKind]] = {worker.path: own_kinds(actor.cls) for worker, actor in classes.values()}
     every = {name: kind for kinds in by_path.values() for name, kind in kinds.items()}
     lost = {worker.path for worker in _workers(resolution)} - by_path.keys()
+    nodes = _nodes(resolution)
     for index, declared in enumerate(topology.faults.inject):
         loc: Loc = ("faults", "inject", index)
-        if declared.fault in CATALOGUE:
+        ours = declared.fault in CATALOGUE
+        if ours and CATALOGUE.find(declared.fault).where is not Where.ACTOR:
             continue
-        own = by_path.get(declared.path, {}).get(declared.fault)
+        place = _place_of(declared.path, nodes)
+        own = by_path.get(place, {}).get(declared.fault)
         if own is not None:
-            problems += _parameters(own, declared, topology.faults.longest, loc)
-        elif declared.fault in every and declared.path in by_path:
+            # those of the framework were looked at with the others
+            problems += () if ours else _parameters(own, declared, topology.faults.longest, loc)
+        elif not ours and declared.fault in every and isinstance(nodes.get(declared.path), ResolvedSupervisor):
+            message = f"{declared.fault} cannot hit {declared.path}: it is a supervisor"
+            problems.append(Problem(codes.FAULT_TARGET, (*loc, "path"), message, "name a worker below it"))
+        elif (ours or declared.fault in every) and place in by_path:
             others = ", ".join(sorted(path for path, kinds in by_path.items() if declared.fault in kinds))
             message = f"the actor at {declared.path} has no fault {declared.fault!r}"
-            problems.append(Problem(codes.FAULT_TARGET, (*loc, "path"), message, f"it is one of {others}"))
-        elif declared.fault not in every and not lost:
+            fix = f"it is one of {others}" if others else "no actor of this topology has it; see: rayvisor inject list"
+            problems.append(Problem(codes.FAULT_TARGET, (*loc, "path"), message, fix))
+        elif not ours and declared.fault not in every and not lost:
             # an actor that cannot be imported may have it: that is told first
             known = [*(kind.name for kind in CATALOGUE), *every]
             message = f"there is no fault called {declared.fault!r}"
@@ -103,16 +111,28 @@ def _place(
     kind: FaultKind | None, declared: DeclaredFaultSettings, nodes: Mapping[str, _Node], loc: Loc
 ) -> Iterator[Problem]:
     at: Loc = (*loc, "path")
-    node = nodes.get(declared.path)
-    if node is None and declared.path != "/" and id_of(TreePath(declared.path)):
-        above = nodes.get(parent_of(TreePath(declared.path)))
-        if isinstance(above, ResolvedSupervisor) and above.template is not None:
-            node = above.template  # a dynamic child: it may or may not be there when its time comes
+    node = _node_at(declared.path, nodes)
     if node is None:
         message = f"there is no {declared.path} in the tree"
         yield Problem(codes.FAULT_TARGET, at, message, did_you_mean(declared.path, nodes))
     elif kind is not None and (why := _unfit(kind, node)):
         yield Problem(codes.FAULT_TARGET, at, f"{kind.name} cannot hit {declared.path}: {why[0]}", why[1])
+
+
+def _node_at(path: str, nodes: Mapping[str, _Node]) -> _Node | None:
+    """What is, or may come to be, at a path: a dynamic child may or may not be there when its time comes."""
+    node = nodes.get(path)
+    if node is None and path != "/" and id_of(TreePath(path)):
+        above = nodes.get(parent_of(TreePath(path)))
+        if isinstance(above, ResolvedSupervisor):
+            node = above.template
+    return node
+
+
+def _place_of(path: str, nodes: Mapping[str, _Node]) -> str:
+    """Where the worker at a path stands in the topology: a dynamic child's is its template's; empty: no worker."""
+    node = _node_at(path, nodes)
+    return node.path if isinstance(node, ResolvedWorker) else ""
 
 
 def _unfit(kind: FaultKind, node: _Node) -> tuple[str, str] | None:

@@ -87,7 +87,8 @@ class Bench:
         at = DESK if order.about else order.path
         left = self.plane.disarm(self.endpoint(at), order.id, 3.0)
         assert left is not None
-        assert order.id not in [state.order.id for state in left]
+        assert left.code == 0, left.error
+        assert order.id not in [state.order.id for state in left.states]
 
     def armed(self, path: str) -> list[str]:
         found = self.plane.armed(self.endpoint(path), 3.0)

@@ -128,6 +128,14 @@ def test_each_place_a_fault_acts_at_is_armed_reverted_and_healthy_again(
     assert result["id"] not in _armed_ids(system, words[1])
 
 
+def test_a_fault_of_an_actors_own_is_over_once_the_actor_has_ended_it(system: Running) -> None:
+    done = _inject(system, "stammer", "/mute", "--for", "300ms")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _log(system).find(json.loads(done.stdout)["id"])[0].state is RecordState.REVERTED
+    # its deadline came first in its process, where it failed: that was not taken for an end
+    assert (system.ask("/mute", "ends"), system.ask("/mute", "speaks")) == (2, True)
+
+
 def test_the_course_of_a_kill_is_shown(system: Running) -> None:
     done = _inject(system, "kill", "/worker")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -146,6 +154,7 @@ def test_the_course_of_a_kill_is_shown(system: Running) -> None:
         (("kil", "/worker"), "E9002"),
         (("slow_disk", "/worker"), "E9011"),
         (("mute", "/worker"), "E9007"),
+        (("net_latency", "/worker"), "E9007"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_nothing_is_armed(system: Running, words: tuple[str, ...], code: str) -> None:

@@ -4,11 +4,11 @@ import heapq
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from supervisors.chaos.ground import Hits
+from supervisors.chaos.ground import Answer, Hits
 from supervisors.chaos.history import Leftovers
 from supervisors.chaos.messages import Event
 from supervisors.chaos.systems import Known, PlaceFacts
-from supervisors.chaos.verdicts import Verdict
+from supervisors.chaos.verdicts import Invariant, State, Verdict
 from supervisors.core.errors import FaultError
 from supervisors.faults.request import FaultRequest
 from supervisors.spec.compiled import SupervisorPart
@@ -67,6 +67,7 @@ class FakeGround:
         self.stuck: tuple[str, ...] = ()
         self.refuse = False
         self.answer: object = None
+        self.life, self.epoch = 0, 0
         self.on_inject: Callable[[], None] = lambda: None
 
     def inject(self, request: FaultRequest, max_targets: int | None) -> Hits:
@@ -97,6 +98,9 @@ class FakeGround:
             raise self.answer
         return self.answer
 
+    def ask(self, path: str, method: str, args: Sequence[object], timeout: float) -> Answer:
+        return Answer(self.call(path, method, args, timeout), self.life, self.epoch)
+
     def metrics(self) -> str:
         return "# TYPE restarts counter\n" + 'restarts_total{path="/a"} 3.0\nrestarts_total{path="/b"} 4.0\n'
 
@@ -104,7 +108,7 @@ class FakeGround:
         return list(self.events)
 
     def verdicts(self) -> Sequence[Verdict]:
-        return ()
+        return (Verdict(Invariant.ONE_ACTS, "one acts", State.HELD, 1),)
 
     def parts(self) -> Sequence[SupervisorPart]:
         return ()

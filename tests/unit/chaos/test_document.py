@@ -133,7 +133,9 @@ wat: 1
         ("title: x\nmethod: [{kill: /a}]", codes.NO_HYPOTHESIS),
         ("title: x\nmethod: [{repeat: {times: 9999, steps: [{repeat: {times: 99, steps: [{wait: 0}]}}]}}]", 1617),
         ("title: x\nworkload: {path: /a, method: m}", codes.NOT_UNIQUE),
+        ("title: x\nworkload: {path: /a, method: m, args: [{'{n}': 1}]}", codes.NOT_UNIQUE),
         ('title: x\nsteady_state: [{probe: call, path: /a, method: m, matches: "("}]', codes.BAD_PATTERN),
+        ("title: x\nsteady_state: [{probe: trail, kind: promted, max: 0}]", codes.NOT_ONE_OF),
         ("title: x\nsystem: nowhere.yaml", codes.SYSTEM_UNUSABLE),
         ("title: x\nmethod: [{parallel: [{kill: 3}]}]", codes.WRONG_TYPE),
         ("title: x\nmethod: [{background: []}]", codes.OUT_OF_RANGE),
@@ -141,6 +143,26 @@ wat: 1
 )
 def test_a_finding(text: str, code: int) -> None:
     assert code in _codes(text)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a{99999999999999999999}", "(" * 3000 + "a" + ")" * 3000], ids=["a number", "groups"]
+)
+def test_a_pattern_that_python_cannot_take(pattern: str) -> None:
+    text = f'title: x\nsteady_state:\n  - {{probe: call, path: /a, method: m, matches: "{pattern}"}}\n'
+    found = [(one.code, one.line, one.column) for one in read_text(text).report.errors]
+    assert found == [(codes.BAD_PATTERN, 3, 49)]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000 + "t.yaml", '"a\\0b"'], ids=["long", "deep", "zero"])
+def test_a_system_whose_name_no_file_can_have(name: str) -> None:
+    found = [(one.code, one.line, one.column) for one in read_text(f"title: x\nsystem: {name}\n").report.errors]
+    assert found == [(codes.SYSTEM_UNUSABLE, 2, 9)]
+
+
+@pytest.mark.parametrize("args", ["['{n}']", "[a, 'order-{n}', '{n}']", "[{ref: ['x-{n}']}]"])
+def test_a_call_that_is_unique_wherever_in_its_arguments(args: str) -> None:
+    assert codes.NOT_UNIQUE not in _codes(f"title: x\nworkload: {{path: /a, method: m, args: {args}}}")
 
 
 @pytest.mark.parametrize(

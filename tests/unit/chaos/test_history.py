@@ -112,6 +112,10 @@ class TestTenures:
         found = tenures_of([*boot(), *heal(10.0, "/job", 2, 9), event(11.0, EventKind.CHILD_READY, "/job", 2, epoch=9)])
         assert [(one.incarnation, one.epoch) for one in found if one.path == "/job"] == [(1, 6), (2, 9)]
 
+    def test_one_that_comes_back_is_told_again(self) -> None:
+        found = tenures_of([*boot(), *heal(10.0, "/job", 2, 9), event(11.0, EventKind.CHILD_READY, "/job", 1, epoch=6)])
+        assert [(one.incarnation, one.epoch) for one in found if one.path == "/job"] == [(1, 6), (2, 9), (1, 6)]
+
 
 class TestFinal:
     @pytest.mark.parametrize(

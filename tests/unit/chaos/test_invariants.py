@@ -14,6 +14,7 @@ from supervisors.chaos.history import (
     Journal,
     Leftovers,
     Operation,
+    Outcome,
     Result,
     Rival,
     RunKind,
@@ -59,12 +60,31 @@ def test_all_hold_on_a_good_history() -> None:
     assert not violated(verdicts)
 
 
+def ended(*order: str, took: float = 0.05) -> History:
+    """The system goes down, and the root stops these, in this order."""
+    stops = [
+        one for n, path in enumerate(order) for one in stop(31.0 + n / 10, path, 1 + (path == "/ledger"), took=took)
+    ]
+    made = history([*good(), event(30.0, EventKind.SYSTEM_STOPPING, "/", writer="warden"), *stops])
+    return msgspec.structs.replace(
+        made,
+        final=tuple(msgspec.structs.replace(one, state="stopped") if one.path in order else one for one in story.FINAL),
+    )
+
+
 BROKEN: dict[str, tuple[Invariant, Callable[[], History]]] = {
     "acknowledged and gone": (
         Invariant.ACKNOWLEDGED_KEPT,
         lambda: with_journal(ids={"op-1": 1, "op-5": 1}),
     ),
     "acknowledged without a journal": (Invariant.ACKNOWLEDGED_KEPT, lambda: replaced(journals=())),
+    "acknowledged and gone, behind one that is kept in a pruned journal": (
+        Invariant.ACKNOWLEDGED_KEPT,
+        lambda: msgspec.structs.replace(
+            with_journal(first=3, ids={"op-2": 1, "op-3": 1}, last=4),
+            operations=(OPERATIONS[1], Operation("op-5", "/ledger", 9.5, 9.6, Result.OK)),
+        ),
+    ),
     "journal damaged": (Invariant.ACKNOWLEDGED_KEPT, lambda: with_journal(damage=("corrupt: 1.seg at 44: bits",))),
     "journal shorter than a promotion": (Invariant.ACKNOWLEDGED_KEPT, lambda: with_journal(last=3)),
     "promoted with less than was durable": (
@@ -87,6 +107,36 @@ BROKEN: dict[str, tuple[Invariant, Callable[[], History]]] = {
     "a life before the last has ended": (
         Invariant.ONE_ACTS,
         lambda: history([*good(), *start(30.0, "/job", 2, 10, restart=True)]),
+    ),
+    "a start that fails does not end the life before": (
+        Invariant.ONE_ACTS,
+        lambda: history(
+            [*good(), event(30.0, EventKind.CHILD_START_FAILED, "/job", 2), *start(31.0, "/job", 3, 10, restart=True)]
+        ),
+    ),
+    "a rung that fails does not end a life": (
+        Invariant.ONE_ACTS,
+        lambda: history(
+            [*good(), event(30.0, EventKind.RECOVERY_RUNG_FAILED, "/job", 1), *start(31.0, "/job", 2, 10, restart=True)]
+        ),
+    ),
+    "a late notice of an earlier life does not end this one": (
+        Invariant.ONE_ACTS,
+        lambda: history(
+            [
+                *good(),
+                event(30.0, EventKind.CHILD_EXITED, "/ledger", 1, reason=story.SHUTDOWN),
+                *start(31.0, "/ledger", 3, 10, restart=True),
+            ]
+        ),
+    ),
+    "a life that has ended comes back": (
+        Invariant.ONE_ACTS,
+        lambda: history([*good(), event(30.0, EventKind.CHILD_READY, "/ledger", 1, epoch=2)]),
+    ),
+    "an epoch comes back": (
+        Invariant.EPOCH_GROWS,
+        lambda: history([*good(), event(30.0, EventKind.CHILD_READY, "/ledger", 1, epoch=2)]),
     ),
     "a rival got a lease that was running": (
         Invariant.ONE_ACTS,
@@ -141,6 +191,24 @@ BROKEN: dict[str, tuple[Invariant, Callable[[], History]]] = {
             final=(*story.FINAL[:-1], FinalState("/job", "ended")),
         ),
     ),
+    "stopped by a group restart and forgotten": (
+        Invariant.SETTLED,
+        lambda: msgspec.structs.replace(
+            history(
+                [
+                    *good(),
+                    inject(30.0, "/cell/a", name="f-3", life=2),
+                    *fail(30.01, "/cell/a", 2, window="1/2 in 5s", strategy="one_for_all", targets="a b"),
+                    *stop(30.02, "/cell/b", 2),
+                    *heal(30.04, "/cell/a", 3, 10),
+                    revert(30.2, "/cell/a", name="f-3"),
+                ]
+            ),
+            final=tuple(
+                msgspec.structs.replace(one, state="stopped") if one.path == "/cell/b" else one for one in story.FINAL
+            ),
+        ),
+    ),
     "restarts past the intensity": (
         Invariant.WITHIN_INTENSITY,
         lambda: history([*good(), *(fail(30.0 + n, "/job", n + 1, window=f"{n + 1}/3 in 5s")[-1] for n in range(4))]),
@@ -165,6 +233,18 @@ BROKEN: dict[str, tuple[Invariant, Callable[[], History]]] = {
             [*good(), *stop(30.0, "/cell", 1, took=2.0), *stop(30.1, "/cell/b", 2, took=0.5), *stop(30.2, "/cell/a", 2)]
         ),
     ),
+    "the root's children stopped in start order": (Invariant.REVERSE_STOP, lambda: ended("/ledger", "/job")),
+    "the root's children stopped all at once": (
+        Invariant.REVERSE_STOP,
+        lambda: ended("/job", "/ledger", took=2.0),
+    ),
+    "outlived the runner that was killed": (
+        Invariant.NOTHING_LEFT,
+        lambda: msgspec.structs.replace(
+            history([*good(), inject(30.0, "/job", "delay", "f-3", seconds=5.0)]), outcome=Outcome.UNKNOWN, ended=120.0
+        ),
+    ),
+    "a name left": (Invariant.NOTHING_LEFT, lambda: replaced(leftovers=Leftovers(names=("Ray actor host-7",)))),
     "not reverted": (
         Invariant.NOTHING_LEFT,
         lambda: history(
@@ -201,6 +281,7 @@ ALSO: dict[str, set[Invariant]] = {
     "noticed only as the next life's": {Invariant.NONE_INVENTED, Invariant.SETTLED},
     "permanent and ended": {Invariant.NONE_INVENTED},
     "transient, failed and ended": {Invariant.NONE_INVENTED},
+    "a start that fails does not end the life before": {Invariant.NONE_INVENTED},
     "a life before the last has ended": set(),
 }
 
@@ -225,13 +306,17 @@ class TestUnknownOutcomes:
     def test_what_was_removed_behind_a_checkpoint_is_not_lost(self) -> None:
         found = said(with_journal(first=3, ids={"op-5": 1}), Invariant.ACKNOWLEDGED_KEPT)
         assert found.state is State.HELD
+        assert "/ledger: 2 acknowledged events may be among those before 3" in found.missing[0]
 
 
 class TestMissingEvidence:
     @pytest.mark.parametrize(
         ("name", "changes"),
         [
+            (Invariant.ACKNOWLEDGED_KEPT, {"journals": None}),
             (Invariant.APPLIED_ONCE, {"journals": None, "operations": ()}),
+            (Invariant.APPLIED_ONCE, {"journals": (), "operations": ()}),
+            (Invariant.WITHIN_INTENSITY, {"trail": (), "tree": ()}),
             (Invariant.ONE_ACTS, {"tenures": (), "operations": (), "trail": ()}),
             (Invariant.EPOCH_GROWS, {"tenures": (), "operations": (), "journals": ()}),
             (Invariant.DETECTED, {"faults": ()}),
@@ -245,6 +330,32 @@ class TestMissingEvidence:
         found = said(replaced(**changes), name)
         assert found.state is State.NOT_CHECKABLE
         assert found.missing
+
+    def test_whom_nobody_asked_what_they_applied_is_told(self) -> None:
+        found = said(history(), Invariant.APPLIED_ONCE)
+        assert found.missing == ("which events they applied was not asked of: /ledger",)
+        assert said(with_journal(applied={"op-1": 1}), Invariant.APPLIED_ONCE).missing == ()
+
+    def test_what_could_not_be_looked_at_on_the_machine_is_told(self) -> None:
+        found = said(replaced(leftovers=Leftovers(unseen=("names of Ray actors: it is down",))), Invariant.NOTHING_LEFT)
+        assert (found.state, found.missing) == (State.HELD, ("names of Ray actors: it is down",))
+
+    def test_a_run_whose_end_came_before_its_fault_was_due_tells_nothing_of_it(self) -> None:
+        kept = history([*story.boot(), inject(30.0, "/job", "delay", "f-3", seconds=5.0)])
+        cut = msgspec.structs.replace(kept, outcome=Outcome.UNKNOWN, leftovers=None)
+        found = said(cut, Invariant.NOTHING_LEFT)
+        assert (found.state, found.looked_at) == (State.NOT_CHECKABLE, 0)
+        assert "f-3" in found.missing[0]
+
+    def test_what_needs_no_revert_proves_nothing(self) -> None:
+        killed = history([*story.boot(), inject(30.0, "/job", life=1)])
+        assert said(msgspec.structs.replace(killed, leftovers=None), Invariant.NOTHING_LEFT).looked_at == 0
+
+    def test_nothing_broken_is_held_where_all_was_watched(self) -> None:
+        quiet = history(story.boot())
+        assert said(quiet, Invariant.NONE_INVENTED).looked_at == len(story.FINAL)
+        assert said(quiet, Invariant.WITHIN_INTENSITY).looked_at == len(story.TREE)
+        assert said(quiet, Invariant.REVERSE_STOP).state is State.NOT_CHECKABLE
 
     def test_an_empty_history_violates_nothing(self) -> None:
         assert not violated(check(History(Asked("x"))))
@@ -376,10 +487,34 @@ class TestSettled:
         assert said(one, Invariant.SETTLED).state is State.HELD
 
     def test_stopped_by_an_order(self) -> None:
+        for call, state in (("terminate_child", State.HELD), ("which_children", State.VIOLATED)):
+            ordered = event(30.02, EventKind.ADMIN, "/ledger", 2, call=call, result="ok")
+            one = msgspec.structs.replace(
+                history([*good(), *stop(30.0, "/ledger", 2), ordered]),
+                final=(FinalState("/ledger", "stopped"), *story.FINAL[1:]),
+            )
+            assert said(one, Invariant.SETTLED).state is state
+
+    def test_an_order_of_long_ago_does_not_excuse_a_stop_today(self) -> None:
+        events = [*stop(30.0, "/job", 1), event(30.02, EventKind.ADMIN, "/job", 1, call="terminate_child", result="ok")]
+        events += [*start(31.0, "/job", 2, 10), *stop(32.0, "/job", 2)]
         one = msgspec.structs.replace(
-            history([*good(), *stop(30.0, "/ledger", 2)]), final=(FinalState("/ledger", "stopped"), *story.FINAL[1:])
+            history([*good(), *events]), final=(*story.FINAL[:-1], FinalState("/job", "stopped"))
         )
-        assert said(one, Invariant.SETTLED).state is State.HELD
+        assert said(one, Invariant.SETTLED).state is State.VIOLATED
+
+    def test_stopped_with_its_supervisor_and_not_started_again(self) -> None:
+        events = [*stop(30.0, "/cell", 1, took=1.0), *stop(30.1, "/cell/b", 2), *stop(30.2, "/cell/a", 2)]
+        events += [event(31.1, EventKind.ADMIN, "/cell", 1, call="terminate_child", result="ok")]
+        rest = frozenset({"/cell", "/cell/a", "/cell/b"})
+        final = tuple(msgspec.structs.replace(one, state="stopped") if one.path in rest else one for one in story.FINAL)
+        assert said(msgspec.structs.replace(history([*good(), *events]), final=final), Invariant.SETTLED).state is (
+            State.HELD
+        )
+        again = event(32.0, EventKind.SUPERVISOR_STARTING, "/cell", 2, writer="/cell", adopt=False)
+        one = msgspec.structs.replace(history([*good(), *events, again]), final=final)
+        found = said(one, Invariant.SETTLED)
+        assert {each.path for each in found.violations} == {"/cell/a", "/cell/b"}
 
 
 class TestIntensity:
@@ -407,6 +542,10 @@ class TestIntensity:
 
 
 class TestReverseStop:
+    def test_the_root_stops_its_children_one_after_another(self) -> None:
+        found = said(ended("/job", "/ledger"), Invariant.REVERSE_STOP)
+        assert (found.state, found.looked_at) == (State.HELD, 3)
+
     def test_orders_of_a_person_are_no_stop_of_a_supervisor(self) -> None:
         events = [*stop(30.0, "/cell/a", 2), *stop(30.5, "/cell/b", 2)]
         assert said(history([*good(), *events]), Invariant.REVERSE_STOP).state is State.HELD

@@ -298,6 +298,63 @@ def test_a_fault_that_is_armed_after_the_abort_is_reverted_too() -> None:
     assert [word for word in play.said() if word.startswith("revert")] == ["revert all", "revert f-late"]
 
 
+def test_what_the_background_begins_in_the_background_is_waited_for() -> None:
+    nested = {"background": [{"wait": "1s"}, {"background": [{"wait": "5s"}, {"fault": "delay", "path": "/a"}]}]}
+    play = _Play(method=[{"kill": "/b"}, nested], rollbacks=[{"wait": "1s"}]).run()
+    assert play.said() == ["kill /b", "delay /a", "revert all", "settle", "held"]
+    assert play.now == 7.0
+
+
+def test_a_strand_of_the_method_does_not_outlive_it() -> None:
+    """Not even one that waits when the run is broken off from outside its own strand."""
+    play = _Play(
+        method=[{"background": [{"wait": "2s"}, {"fault": "delay", "path": "/a"}]}, KILL, {"wait": "9s"}],
+        rollbacks=[{"wait": "10s"}],
+    )
+    play.run(until=1.0)
+    play.step(Abort("by hand"))
+    play.run()
+    assert "delay /a" not in play.said()
+    assert play.now == 11.0
+
+
+def test_an_abort_while_it_rolls_back_ends_the_waiting_only() -> None:
+    play = _Play(
+        method=[KILL],
+        rollbacks=[{"wait": "300s"}, {"call": "/a", "method": "reset"}, {"wait": "300s"}, {"revert": "all"}],
+    )
+    play.run(until=5.0)
+    assert play.machine.phase is Phase.ROLLBACK
+    play.step(Abort("by hand"))
+    assert play.machine.hurried
+    play.run()
+    assert play.said() == ["kill /a", "revert all", "call reset", "revert all", "settle", "aborted"]
+    assert (play.now, play.machine.why) == (5.0, "by hand")
+    assert [one.seconds for one in play.done if isinstance(one, DoSettle)] == [0.0]
+
+
+def test_a_look_under_way_when_the_method_ends_is_waited_for() -> None:
+    """A steady state that needs longer than the method to be judged is judged all the same."""
+    play = _Play(steady_state=[TREE], method=[KILL, {"wait": "1s"}], hypothesis={"strategy": "during"})
+    play.step(Began())
+    look = next(one for one in play.open if isinstance(one, DoProbe))
+    play.open.remove(look)
+    play.answer(play.open[0])
+    play.now = 2.0
+    play.step(Woke())
+    assert play.machine.phase is Phase.METHOD
+    play.step(Probed(look.token, ok=False, why="it is bad"))
+    assert play.run().said()[-3:] == ["revert all", "settle", "aborted"]
+    assert play.machine.why == "during: tree: it is bad"
+
+
+def test_a_method_that_takes_no_time_is_looked_at_once() -> None:
+    play = _Play(steady_state=[TREE], method=[], hypothesis={"strategy": "during"})
+    play.answers["during:tree"] = Abort("")
+    assert play.run().machine.outcome is Outcome.ABORTED
+    assert [word for word in play.said() if ":" in word] == ["during:tree"]
+
+
 def test_seeds_are_the_runs_own() -> None:
     seeds = [
         one.seed

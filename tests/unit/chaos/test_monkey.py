@@ -21,6 +21,7 @@ from supervisors.chaos.monkey import (
     Replay,
     covers,
     redecide,
+    refuse_misfits,
 )
 from supervisors.core.errors import FaultError
 from supervisors.faults.catalogue import Target
@@ -303,3 +304,41 @@ def test_rules_that_cannot_be_met(rules: dict[str, object], code: int) -> None:
     with pytest.raises(FaultError) as caught:
         monkey(**rules)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("rules", "code", "says"),
+    [
+        ({"only": ("/nope",)}, 9063, "--only /nope"),
+        ({"only": ("/cell", "/nope")}, 9063, "--only /nope"),
+        ({"only": ("cell",)}, 9063, "--only cell"),
+        ({"except_": ("/nope/*",)}, 9063, "--except /nope/*"),
+        ({"except_": ("/",)}, 9063, "leave no place"),
+        ({"only": ("/watch",), "except_": ("/watch",)}, 9063, "leave no place"),
+        ({"only": ("/watch",), "kinds": ("net_latency",)}, 9064, "net_latency fits none of /watch"),
+        ({"only": ("/watch",), "kinds": ("kill", "network")}, 9064, "network fits none of /watch"),
+        ({"kinds": ("kil",)}, 9060, "kil"),
+    ],
+)
+def test_rules_that_fit_nothing_are_refused_before_anything_is_done(
+    rules: dict[str, object], code: int, says: str
+) -> None:
+    with pytest.raises(FaultError) as caught:
+        refuse_misfits(MonkeyRules(**rules), CATALOGUE, TREE)  # type: ignore[arg-type]
+    assert caught.value.code == code
+    assert says in caught.value.message
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("rules", "pools"),
+    [
+        ({}, ()),
+        ({"only": ("/cell/*", "/wire"), "except_": ("/cell/b",), "kinds": ("network", "kill")}, ()),
+        ({"only": ("/pool/7",), "kinds": ("network",)}, ("/pool",)),
+        ({"only": ("/pool/*",)}, ("/pool",)),
+    ],
+)
+def test_rules_that_fit(rules: dict[str, object], pools: tuple[str, ...]) -> None:
+    tree = (*TREE, Candidate("/pool", V)) if pools else TREE
+    refuse_misfits(MonkeyRules(**rules), CATALOGUE, tree, pools)  # type: ignore[arg-type]

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from supervisors.chaos.history import Asked, Outcome, RunKind, RunWord
 from supervisors.chaos.monkey import Decision, Event, Limits, Look, Monkey, MonkeyRules, Over, Refused, Replay
-from supervisors.chaos.monkeying import MonkeyRun, candidates_of
+from supervisors.chaos.monkeying import MonkeyRun, candidates_of, possible_candidates
 from supervisors.chaos.recording import Recorder, read_run
 from supervisors.chaos.replaying import Line, compare, decisions_of, refusals_of
 from supervisors.chaos.systems import Known, PlaceFacts
+from supervisors.chaos.telling import Progress
+from supervisors.core.errors import RecoveryError
 from supervisors.faults.catalogue import Target
 from supervisors.faults.kinds import CATALOGUE
 from supervisors.testing.clock import ManualClock
@@ -28,6 +31,9 @@ class _Run:
         self.recorder = Recorder(folder, Asked("run-1", RunKind.MONKEY), self.works.clock)
         self.events: list[Event] = []
         self.run = MonkeyRun(self.ground, self.works, self.recorder, seconds=seconds, title="m", seed=7, settle=5.0)
+
+    def look_again(self) -> list[str]:
+        return [event.kind for event in read_run(self.recorder.folder).events]
 
     def go(self, make: Callable[[float], Monkey | Replay] | None = None) -> Outcome:
         outcome = self.run.run(make or (lambda began: Monkey(RULES, CATALOGUE, began)))
@@ -64,6 +70,19 @@ def test_candidates_are_healthy_once_they_have_settled() -> None:
     assert not any(candidates_of(_status(one), known)[1].healthy for one in ill)
     assert not candidates_of(_status(well, "starting"), known)[1].healthy
     assert len(candidates_of(_status(msgspec.structs.replace(well, state="stopped")), known)) == 1
+
+
+def test_whoever_could_be_hit_at_some_time() -> None:
+    """Also who does not run just now, or is not told of."""
+    places = {"/": PlaceFacts("/", supervisor=True), "/c": PlaceFacts("/c", supervisor=True)}
+    places["/c/a"] = PlaceFacts("/c/a", journal=True, standbys=1)
+    known = Known(places=places, own={"/c/a": ("x",)})
+    found = possible_candidates(SystemStatus("t"), known)
+    assert [(one.path, one.target, one.own) for one in found] == [
+        ("/c", Target.SUPERVISOR, ()),
+        ("/c/a", Target.WORKER, ("x",)),
+        ("/c/a", Target.STANDBY, ()),
+    ]
 
 
 def test_a_run_injects_what_is_decided_and_undoes_it(tmp_path: Path) -> None:
@@ -128,6 +147,78 @@ def test_an_abort_and_a_system_that_stays_ill(tmp_path: Path) -> None:
     stuck = _Run(tmp_path / "3")
     stuck.ground.stuck = ("f-1",)
     assert stuck.go() is Outcome.NOT_REVERTED
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RecoveryError("odd", code=8001)])
+def test_an_error_no_fault_accounts_for_aborts_and_undoes(tmp_path: Path, error: Exception) -> None:
+    run = _Run(tmp_path)
+
+    def fail() -> None:
+        raise error
+
+    run.ground.on_inject = fail
+    assert run.go() is Outcome.ABORTED
+    assert run.ground.reverts == [None]
+    ended = read_run(run.recorder.folder).events[-1]
+    assert ended.kind == RunWord.ENDED
+    assert str(ended.data["why"]).startswith("[E9076] OSError" if isinstance(error, OSError) else "[E8001] odd")
+
+
+def test_a_revert_that_raises_is_not_reverted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _Run(tmp_path)
+
+    def fail(ids: object, why: str) -> tuple[str, ...]:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(run.ground, "revert", fail)
+    assert run.go() is Outcome.NOT_REVERTED
+    assert RunWord.ENDED in run.look_again()
+
+
+def test_what_listens_cannot_stop_the_run(tmp_path: Path) -> None:
+    """Rich ends the program with SystemExit when standard output is a closed pipe."""
+    run = _Run(tmp_path)
+
+    def closed(progress: Progress) -> None:
+        raise SystemExit(1)
+
+    run.run = MonkeyRun(run.ground, run.works, run.recorder, seconds=60, title="m", seed=7, tell=closed)
+    assert run.go() is Outcome.HELD
+    assert run.ground.reverts == [None]
+
+
+def test_an_interrupt_is_undone_before_it_goes_on(tmp_path: Path) -> None:
+    run = _Run(tmp_path)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    run.ground.on_inject = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        run.go()
+    assert run.ground.reverts == [None]
+    assert run.run.outcome is Outcome.ABORTED
+
+
+def test_a_run_that_tested_nothing_has_not_held(tmp_path: Path) -> None:
+    run = _Run(tmp_path, seconds=3.0)
+    run.ground.state = "ended"
+    assert run.go() is Outcome.DEVIATED
+    assert "no fault was injected in 3s" in str(read_run(run.recorder.folder).events[-1].data["why"])
+    refused = _Run(tmp_path / "2", seconds=3.0)
+    refused.ground.refuse = True
+    assert refused.go() is Outcome.DEVIATED
+    assert "was refused: nothing runs there" in str(read_run(refused.recorder.folder).events[-1].data["why"])
+
+
+def test_an_abort_while_it_settles_ends_the_waiting(tmp_path: Path) -> None:
+    run = _Run(tmp_path)
+    run.run = MonkeyRun(run.ground, run.works, run.recorder, seconds=2.0, title="m", seed=7, settle=300.0)
+    run.ground.on_inject = lambda: setattr(run.ground, "state", "restarting")
+    run.works.at(105.0, lambda: run.run.abort("by hand"))
+    assert run.go() is Outcome.ABORTED
+    assert run.works.clock.now < 106.0
+    assert run.ground.reverts == [None]
 
 
 def test_two_runs_beside_one_another() -> None:

@@ -114,6 +114,45 @@ def test_standbys_in_sync(wanted: int, standbys: tuple[str, ...], ok: bool) -> N
     assert probes.standbys_in_sync(probe, _status(standbys=standbys), places).ok is ok
 
 
+def test_a_place_that_nobody_tells_of_has_no_standby_in_sync() -> None:
+    """A supervisor that does not answer tells of none of its children."""
+    places = {"/cell": PlaceFacts("/cell", supervisor=True), "/cell/a": PlaceFacts("/cell/a", standbys=1)}
+    cell = ChildStatus("/cell", "cell", "supervisor", state="ready")
+    silent = SystemStatus(
+        "t",
+        supervisors=[SupervisorStatus("/", children=[cell]), SupervisorStatus("/cell", state="not answering")],
+    )
+    judged = probes.standbys_in_sync(StandbysInSync(probe="standbys_in_sync"), silent, places)
+    assert (judged.ok, judged.why) == (False, "nobody tells of /cell/a, which is to have 1 standbys")
+    at_rest = msgspec.structs.replace(cell, state="stopped")
+    stopped = SystemStatus("t", supervisors=[SupervisorStatus("/", children=[at_rest])])
+    assert probes.standbys_in_sync(StandbysInSync(probe="standbys_in_sync"), stopped, places).ok
+
+
+def test_a_path_where_nothing_is_has_no_standbys_in_sync() -> None:
+    probe = StandbysInSync(probe="standbys_in_sync", path="/nope")
+    assert not probes.standbys_in_sync(probe, _status(standbys=("synced",)), {}).ok
+    assert probes.standbys_in_sync(StandbysInSync(probe="standbys_in_sync", path="/cell"), _status(), {}).ok
+
+
+@pytest.mark.parametrize(
+    ("state", "held_is_fine", "ok"),
+    [("starting", False, False), ("gave_up", False, False), ("gave_up", True, True), ("stopped", False, True),
+     ("ready", False, False)],
+)  # fmt: skip
+def test_a_supervisor_that_tells_nothing_is_judged_by_the_one_above(state: str, held_is_fine: bool, ok: bool) -> None:
+    cell = ChildStatus("/cell", "cell", "supervisor", state=state)
+    status = SystemStatus("t", supervisors=[SupervisorStatus("/", children=[cell])])
+    assert probes.tree_healthy(TreeHealthy(probe="tree_healthy", held_is_fine=held_is_fine), status).ok is ok
+
+
+def test_what_was_not_looked_at_does_not_hold() -> None:
+    assert not probes.invariants_hold([]).ok
+    none = TrailCount(probe="trail", kind="promted", max=0)
+    assert not probes.trail_count(none, [], 1.0).ok
+    assert probes.trail_count(TrailCount(probe="trail", kind="actor_odd", max=0), [], 1.0).ok
+
+
 def _event(t: float, kind: EventKind, life: int = 1, path: str = "/a", **data: Scalar) -> TrailEvent:
     failure = failure_id(path, 1) if kind is not EventKind.CHILD_READY else ""
     reason = ExitReason(ExitKind.KILLED) if kind is EventKind.CHILD_EXITED else None

@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
+from supervisors.chaos.concluding import applied_by
+from supervisors.chaos.document import Workload
 from supervisors.chaos.gathering import gather, read_journals
 from supervisors.chaos.history import Asked, Operation, Outcome, Result, RunKind, RunWord
 from supervisors.chaos.invariants import Invariant, State, check
@@ -29,14 +33,17 @@ from supervisors.chaos.recording import (
     runs,
     save,
 )
+from supervisors.chaos.workload import Clients
 from supervisors.core.errors import CallTimeout, FaultError, Fenced, JournalFailed, OutcomeUnknown
 from supervisors.state.folders import journal_folder
-from supervisors.state.journal import JournalWriter
+from supervisors.state.journal import JournalReader, JournalWriter, Record, Removed
 from supervisors.testing.clock import ManualClock
 from supervisors.trail.events import EventKind
 from supervisors.trail.segments import rotate
+from supervisors.trail.status import ChildStatus, StandbyStatus, SupervisorStatus, SystemStatus
 from supervisors.trail.writer import TrailWriter
 from tests.unit.chaos import story
+from tests.unit.chaos.fake_ground import FakeGround, FakeWorks
 
 ASKED_ = Asked("run-1", RunKind.MONKEY, "a monkey", seed=7, options={"rate": "20/m"})
 
@@ -89,6 +96,7 @@ def test_lines_survive_a_kill_of_the_runner(tmp_path: Path) -> None:
     assert found.operations[0].result is Result.INFO
 
 
+@settings(deadline=None)  # it syncs
 @given(cut=st.integers(min_value=1, max_value=400))
 def test_any_torn_end_leaves_a_readable_run(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     folder = tmp_path_factory.mktemp("run")
@@ -246,12 +254,23 @@ class Scene:
             self.clock.advance(1.0)
             self.trail.write(kind, path, 1, 2, data=data)
 
-    def journal(self, *ids: str, epoch: int = 2) -> None:
+    def journal(self, *ids: str, epoch: int = 2, field: str = "id") -> None:
         folder = journal_folder(self.data_dir, "/ledger")
         folder.mkdir(parents=True, exist_ok=True)
         writer = JournalWriter.open(folder, epoch, clock=self.clock)
-        writer.append([msgspec.msgpack.encode({"id": name, "amount": 1}) for name in ids])
+        writer.append([msgspec.msgpack.encode({field: name, "amount": 1}) for name in ids])
         writer.close()
+
+    def run(self, *args: JsonValue, id_field: str = "id", calls: int = 2) -> Path:
+        """Clients ran, and their runner was killed; the folder of the run."""
+        works = FakeWorks(self.clock)
+        load = Workload(path="/ledger", method="post", args=list(args), rate=10, clients=1, id_field=id_field)
+        recorder = Recorder(self.data_dir, ASKED_, self.clock)
+        clients = Clients(load, 7, FakeGround(self.data_dir, works), works, recorder)
+        works.at(self.clock.now + calls / 10, clients.stop)
+        clients.start()
+        recorder.close()
+        return recorder.folder
 
 
 @pytest.fixture
@@ -273,6 +292,7 @@ class TestGathering:
         assert [(fault.id, fault.incarnation) for fault in found.faults] == [("f-1", 1)]
         assert (found.outcome, found.why) == (Outcome.DEVIATED, "slow")
         assert [tenure.epoch for tenure in found.tenures] == [2], "lives that began before the run count"
+        assert [(event.path, event.incarnation) for event in found.acting] == [("/ledger", 1)]
         assert found.final is not None
         assert [one.state for one in found.final] == ["ready"]
 
@@ -308,6 +328,81 @@ class TestGathering:
         states = {verdict.id: verdict.state for verdict in check(one)}
         assert states[Invariant.ACKNOWLEDGED_KEPT] is State.VIOLATED, "op-3"
         assert states[Invariant.APPLIED_ONCE] is State.VIOLATED, "op-2"
+
+    @pytest.mark.parametrize(
+        ("args", "text", "field"),
+        [
+            (["{n}", "ada", 1], "{n}", "ref"),
+            (["order-{n}", "ada"], "order-{n}", "id"),
+            ([{"order": ["order-{n}/1"]}], "order-{n}/1", "id"),
+            (["order-{n}"], "{n}", "id"),
+            (["{n}1", "{n}"], "{n}", "id"),
+        ],
+    )
+    def test_events_are_found_by_what_the_run_says_of_its_workload(
+        self, scene: Scene, args: list[JsonValue], text: str, field: str
+    ) -> None:
+        recorded = read_run(scene.run(*args, id_field=field))
+        names = [one.id for one in recorded.operations if one.result is Result.OK]
+        assert len(names) >= 2
+        scene.journal(*(text.replace("{n}", name) for name in names), field=field)
+        # nobody tells how they are found: a probe, `chaos check`, a run whose runner was killed
+        found = gather(scene.data_dir, recorded)
+        assert found.journals is not None
+        assert found.journals[0].ids == dict.fromkeys(names, 1)
+        assert all(one.state is not State.VIOLATED for one in check(found))
+        lost = msgspec.structs.replace(found.journals[0], ids={names[0]: 1})
+        broken = check(msgspec.structs.replace(found, journals=(lost,)))
+        assert broken[0].state is State.VIOLATED
+
+    def test_without_a_unique_value_nothing_is_said_of_what_was_lost(self, scene: Scene) -> None:
+        recorded = read_run(scene.run("ada", 1))
+        scene.journal("own-1")
+        found = check(gather(scene.data_dir, recorded))[0]
+        assert (found.state, found.missing) == (State.NOT_CHECKABLE, ("/ledger: no ids in its events",))
+
+    def test_events_without_the_field_are_not_taken_for_lost_ones(self, scene: Scene) -> None:
+        recorded = read_run(scene.run("{n}"))
+        scene.journal("own-1", field="ref")
+        assert check(gather(scene.data_dir, recorded))[0].state is State.NOT_CHECKABLE
+
+    def test_an_empty_journal_has_lost_what_was_acknowledged(self, scene: Scene) -> None:
+        recorded = read_run(scene.run("{n}"))
+        scene.journal()
+        assert check(gather(scene.data_dir, recorded))[0].state is State.VIOLATED
+
+    def test_a_journal_that_is_pruned_while_it_is_read_is_read_again(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scene.journal("op-1", "op-2")
+        real, left = JournalReader.read, [2]
+
+        def read(reader: JournalReader, after: int = 0) -> Iterator[Record]:
+            if left[0]:
+                left[0] -= 1
+                raise Removed("events 1 to 1 were removed")
+            yield from real(reader, after)
+
+        monkeypatch.setattr(JournalReader, "read", read)
+        (found,) = read_journals(scene.data_dir)
+        assert (found.last, found.damage) == (2, ())
+
+    def test_what_standbys_applied_is_held_against_the_journal(self, scene: Scene) -> None:
+        scene.journal("op-1", "op-2")
+        for applied, state in ((2, State.HELD), (3, State.VIOLATED)):
+            standby = StandbyStatus(2, "n", "synced", 0.0, applied)
+            child = ChildStatus("/ledger", "ledger", state="ready", standbys=[standby])
+            said = applied_by(SystemStatus("t", supervisors=[SupervisorStatus("/", 9, children=[child])]))
+            alone = gather(scene.data_dir, applied_to=said)
+            assert check(alone)[1].state is (State.NOT_CHECKABLE if state is State.HELD else state)
+            journal = msgspec.structs.replace((alone.journals or ())[0], ids={"op-1": 1})
+            verdict = check(msgspec.structs.replace(alone, journals=(journal,)))[1]
+            assert (verdict.state, verdict.looked_at) == (state, 2)
+
+    def test_a_standby_that_lags_or_is_live_says_nothing(self) -> None:
+        standbys = [StandbyStatus(2, "n", "lagging", 9.0, 7), StandbyStatus(3, "n", "synced", 0.0, 0)]
+        child = ChildStatus("/ledger", "ledger", state="ready", standbys=standbys)
+        assert applied_by(SystemStatus("t", supervisors=[SupervisorStatus("/", 9, children=[child])])) == {}
 
     def test_damage_is_evidence_and_no_error(self, scene: Scene) -> None:
         scene.journal("op-1", "op-2")

@@ -41,7 +41,7 @@ class TestVerdict:
             (Outcome.DEVIATED, Overall.DEVIATED, 1),
             (Outcome.ABORTED, Overall.ABORTED, 3),
             (Outcome.NOT_REVERTED, Overall.NOT_REVERTED, 4),
-            (Outcome.UNKNOWN, Overall.NOT_CHECKABLE, 0),
+            (Outcome.UNKNOWN, Overall.UNFINISHED, 3),
         ],
     )
     def test_the_runners_word(self, outcome: Outcome, verdict: Overall, code: int) -> None:

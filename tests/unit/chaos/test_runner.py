@@ -1,13 +1,16 @@
 """Runs on a system that is none: everything is written down, and everything is undone."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from supervisors.chaos.document import Experiment
 from supervisors.chaos.history import Asked, Outcome, Result, RunKind, RunWord
+from supervisors.chaos.messages import Abort, Effect, Event
 from supervisors.chaos.recording import Recorder, read_run
-from supervisors.chaos.runner import Progress, Runner
+from supervisors.chaos.runner import Runner
+from supervisors.chaos.telling import Progress, Tell
 from supervisors.chaos.workload import filled
 from supervisors.core.errors import CallTimeout, JournalFailed
 from supervisors.faults.request import TargetSet
@@ -19,13 +22,13 @@ KILL = {"fault": "kill", "path": "/a"}
 
 
 class _Run:
-    def __init__(self, folder: Path, **fields: object) -> None:
+    def __init__(self, folder: Path, tell: Tell | None = None, **fields: object) -> None:
         self.works = FakeWorks(ManualClock(100.0))
         self.ground = FakeGround(folder, self.works)
         self.recorder = Recorder(folder, Asked("run-1", RunKind.EXPERIMENT), self.works.clock)
         self.told: list[Progress] = []
         experiment = Experiment.model_validate({"title": "t", **fields})
-        self.runner = Runner(experiment, self.ground, self.works, self.recorder, self.told.append)
+        self.runner = Runner(experiment, self.ground, self.works, self.recorder, tell or self.told.append)
 
     def run(self) -> Outcome:
         outcome = self.runner.run()
@@ -113,6 +116,65 @@ def test_a_probe_that_cannot_look_does_not_hold(tmp_path: Path) -> None:
     run.ground.answer = CallTimeout("no answer")
     assert run.run() is Outcome.DEVIATED
     assert "CallTimeout" in run.runner.machine.why
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), BrokenPipeError(), ValueError("odd")])
+def test_what_listens_cannot_stop_the_run(tmp_path: Path, error: BaseException) -> None:
+    """Rich ends the program with SystemExit when standard output is a closed pipe, in the fault's thread too."""
+
+    def closed(progress: Progress) -> None:
+        raise error
+
+    run = _Run(tmp_path, tell=closed, method=[KILL], rollbacks=[{"call": "/a", "method": "reset"}])
+    assert run.run() is Outcome.HELD
+    assert run.ground.reverts == [None]
+    assert [call[1] for call in run.ground.calls] == ["reset"]
+    assert run.kinds[-1] == RunWord.ENDED
+    assert run.works.clock.now < 110.0
+
+
+def test_what_cannot_begin_breaks_the_run_off_and_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as no thread to be had: the machine is answered all the same."""
+    run = _Run(tmp_path, method=[KILL, {"wait": "1s"}, {"call": "/a", "method": "x"}])
+    real = run.works.spawn
+
+    def spawn(job: Callable[[], None], name: str) -> None:
+        if not name.startswith("inject"):
+            raise RuntimeError("can't start new thread")
+        real(job, name)
+
+    monkeypatch.setattr(run.works, "spawn", spawn)
+    assert run.run() is Outcome.ABORTED
+    assert run.ground.reverts == [None]
+    assert "[E9076] RuntimeError: can't start new thread" in run.runner.machine.why
+    assert run.works.clock.now < 110.0
+
+
+def test_a_machine_that_fails_is_undone_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _Run(tmp_path, method=[KILL, {"wait": "1h"}])
+
+    def step(event: Event, now: float) -> list[Effect]:
+        raise TypeError("a probe was answered with None")
+
+    run.works.at(103.0, lambda: monkeypatch.setattr(run.runner.machine, "step", step))
+    assert run.run() is Outcome.ABORTED
+    assert run.ground.reverts == [None]
+    assert run.kinds[-1] == RunWord.ENDED
+
+
+def test_an_abort_cuts_a_look_of_the_rollbacks_short(tmp_path: Path) -> None:
+    rollbacks = [{"probe": "tree_healthy", "within": "5m"}, {"call": "/a", "method": "reset"}]
+    run = _Run(tmp_path, method=[KILL], rollbacks=rollbacks)
+    run.ground.on_inject = lambda: setattr(run.ground, "state", "restarting")
+
+    def interrupted() -> None:
+        # a runner takes it while the look goes on; the fake does one thing at a time
+        run.runner.machine.step(Abort("by hand"), run.works.clock.now)
+
+    run.works.at(105.0, interrupted)
+    assert run.run() is Outcome.ABORTED
+    assert run.works.clock.now < 107.0
+    assert [call[1] for call in run.ground.calls] == ["reset"]
 
 
 def test_unique_values_go_wherever_they_are_asked_for() -> None:

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,7 @@ class _Ground(FakeGround):
 def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Ground:
     made = _Ground(tmp_path, FakeWorks(ManualClock()))
     monkeypatch.setitem(toolkit._grounds, tmp_path.resolve(), made)
+    monkeypatch.setattr(toolkit, "_failed", {})
     return made
 
 
@@ -127,24 +128,141 @@ def test_every_step_has_its_counterpart() -> None:
     _check(document)
     method = document["method"]
     assert isinstance(method, list)
-    names = [one["name"] for one in method if isinstance(one, dict)]
-    assert names == [
+    activities = [one for one in method if isinstance(one, dict)]
+    assert [one["name"] for one in activities] == [
         "delay at /a",
         "kill at /a",
-        "wait 1s",
-        "kill at /b",
-        "kill at /c",
+        "wait 1s | kill at /b, kill at /c",
         "revert slow",
         "revert slow",
         "call /a.m",
         "promoted",
     ]
-    assert [bool(one.get("background")) for one in method if isinstance(one, dict)][1:5] == [True] * 4
+    assert [bool(one.get("background")) for one in activities] == [False, True, *[False] * 5]
+    together = activities[2]["provider"]
+    assert isinstance(together, dict)
+    assert together["func"] == "run_together"
     assert document["runtime"] == {
         "hypothesis": {"strategy": "continuously", "frequency": 2.0},
         "rollbacks": {"strategy": "always"},
     }
-    assert {text.partition(":")[0] for text in left_out} == {"workload", "parallel", "repeat"}
+    assert _left(left_out) == {"workload", "repeat", "hypothesis.every", "abort", "settle"}
+    assert any(text.endswith("--hypothesis-frequency 2 --fail-fast") for text in left_out)
+
+
+def _left(lines: list[str]) -> set[str]:
+    return {text.partition(":")[0] for text in lines}
+
+
+@pytest.mark.parametrize(
+    ("fields", "left"),
+    [
+        ({}, set()),
+        ({"limits": {"max_targets": 2}}, {"limits.max_targets"}),
+        ({"controls": {"abort": {"max_faults": 2}}}, {"controls.abort.max_faults"}),
+        ({"controls": {"abort": {"max_duration": "1m"}}}, {"controls.abort.max_duration"}),
+        ({"controls": {"after_each": [{"wait": "1s"}]}}, {"controls"}),
+        (
+            {"controls": {"abort": {"probe_fails": False}}, "hypothesis": {"strategy": "continuous"}},
+            {"controls.abort.probe_fails", "hypothesis.every"},
+        ),
+        ({"hypothesis": {"strategy": "before"}}, {"hypothesis.strategy"}),
+        ({"seed": 7}, {"seed"}),
+        ({"rollbacks": [{"probe": "tree_healthy"}]}, {"rollbacks"}),
+        ({"method": [{"kill": "/a"}]}, {"abort"}),
+        ({"method": [{"call": "/a", "method": "m", "may_fail": True}]}, set()),
+        ({"method": [{"parallel": [{"background": [{"wait": "1s"}]}]}]}, {"background within parallel"}),
+        ({"method": [{"repeat": {"times": 2, "every": "1s", "steps": [{"wait": "1s"}]}}]}, {"repeat"}),
+    ],
+)
+def test_whatever_is_left_out_is_told(fields: dict[str, object], left: set[str]) -> None:
+    experiment = Experiment.model_validate({"title": "t", "method": [{"wait": "1s"}], **fields})
+    assert _left(to_toolkit(experiment, "d")[1]) == {"settle", *left}
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"probe": "tree_healthy", "held_is_fine": True},
+        {"probe": "recovered_within", "within": "5s", "rto": "2s"},
+        {"probe": "standbys_in_sync", "every": "1s"},
+        {"probe": "no_invariant_broken", "within": "5s"},
+        {"probe": "tree_healthy", "path": "/a", "within": "5s"},
+    ],
+)
+def test_a_probe_keeps_all_that_is_written(probe: dict[str, object]) -> None:
+    document, _ = to_toolkit(Experiment.model_validate({"title": "t", "steady_state": [probe]}), "d")
+    arguments = next(_providers(document))["arguments"]
+    assert isinstance(arguments, dict)
+    said = {**arguments, **(arguments.get("probe") or {})}
+    assert {"probe", "data_dir", *probe} - set(said) <= {"probe"}
+
+
+def _run(ground: _Ground, **fields: object) -> dict[str, object]:
+    """By the real toolkit, in this process; its journal."""
+    pytest.importorskip("chaoslib", reason="the Chaos Toolkit is not installed: pip install chaostoolkit")
+    experiment = Experiment.model_validate({"title": "t", **fields})
+    document, _ = to_toolkit(experiment, str(ground.data_dir))
+    document["configuration"] = {"data_dir": str(ground.data_dir)}
+    document["dry"] = None
+    importlib.import_module("chaoslib.experiment").ensure_experiment_is_valid(document)
+    settings = {"runtime": {"rollbacks": {"strategy": "always"}}}
+    journal = importlib.import_module("chaoslib.experiment").run_experiment(document, settings)
+    assert isinstance(journal, dict)
+    return journal
+
+
+BAD = {"probe": "call", "path": "/a", "method": "m", "equals": 1}
+
+
+@pytest.mark.parametrize(
+    ("steps", "deviated"),
+    [
+        ([{"wait": 0}], False),
+        ([{"probe": "tree_healthy"}], False),
+        ([BAD], True),
+        ([{"parallel": [[{"wait": 0}, BAD], {"wait": 0}]}], True),
+        ([{"background": [{"wait": "10ms"}, BAD]}], True),
+        ([{"call": "/a", "method": "m"}], False),
+    ],
+)
+def test_a_probe_in_the_method_that_fails_makes_the_toolkit_deviate(
+    ground: _Ground, steps: list[object], deviated: bool
+) -> None:
+    assert _run(ground, method=steps)["deviated"] is deviated
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_fault_that_is_refused_deviates_unless_it_need_not_be(ground: _Ground, required: bool) -> None:
+    ground.refuse = True
+    journal = _run(ground, method=[{"fault": "kill", "path": "/a", "required": required}])
+    assert journal["deviated"] is required
+    assert ground.reverts == [None]
+
+
+def test_what_is_done_together_is_waited_for(ground: _Ground) -> None:
+    """The step after parallel ones sees what all of them did; a list among them keeps its order."""
+    steps = [
+        {"parallel": [[{"wait": "200ms"}, {"kill": "/a"}], {"background": [{"wait": "100ms"}, {"kill": "/b"}]}]},
+        {"call": "/a", "method": "m"},
+    ]
+    seen: list[int] = []
+    real = ground.call
+
+    def call(path: str, method: str, args: Sequence[object], timeout: float) -> object:
+        seen.append(len(ground.requests))
+        return real(path, method, args, timeout)
+
+    ground.call = call  # type: ignore[method-assign]
+    _run(ground, method=steps)
+    assert seen == [2]
+    assert [request.path for request in ground.requests] == ["/b", "/a"]
+
+
+def test_only_our_functions_are_called_together(ground: _Ground) -> None:
+    with pytest.raises(FaultError, match="no function of ours") as caught:
+        toolkit.run_together([[{"func": "importlib", "arguments": {}}]], str(ground.data_dir))
+    assert caught.value.code == 9077
 
 
 def test_the_stock_experiment_calls_what_there_is() -> None:

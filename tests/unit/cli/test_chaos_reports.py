@@ -66,6 +66,13 @@ def test_a_run_whose_runner_was_killed_is_read_from_what_there_is(data_dir: Path
     assert code == 0
     assert "not checkable" in text
     assert "did not come to its end" in text
+    assert "unfinished" in text
+
+
+def test_a_run_without_an_end_is_never_exit_code_0(data_dir: Path) -> None:
+    for words in ((), ("--json",)):
+        code, _ = run("check", "run-1", "--data-dir", str(data_dir), *words)
+        assert code == 3
 
 
 def test_a_data_directory_without_a_run(data_dir: Path) -> None:

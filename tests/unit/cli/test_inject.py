@@ -73,6 +73,7 @@ def test_all_that_can_be_said_of_a_fault_reaches_it(system: FakeSystem) -> None:
         (("kill", "/cell/x"), 1, "E9006"),
         (("delay", "/cell/a", "--param", "delay"), 2, "E1531"),
         (("delay", "/cell/a", "--for", "soon"), 2, "E1505"),
+        (("delay", "/cell/a", "--seed", "18446744073709551616"), 1, "E9004"),
         (("revert",), 2, "E1533"),
         (("revert", "f-x", "--all"), 2, "E1533"),
         (("revert", "f-x"), 1, "E9019"),
@@ -106,6 +107,13 @@ def test_the_list_holds_every_kind_and_those_of_the_actors(system: FakeSystem, t
     assert "slow_disk" not in shown
 
 
+def test_the_list_says_whom_a_fault_hits_and_what_notices_it(system: FakeSystem) -> None:
+    shown = _inject(system, "list").stdout
+    assert "hits workers, standbys, supervisors; noticed by missed beats" in shown
+    assert "hits workers; nothing has to notice it" in shown
+    assert "with a journal" in shown
+
+
 def test_what_is_active_is_shown_and_reverted(system: FakeSystem) -> None:
     assert "nothing is injected" in _inject(system, "active").stdout
     fault_id = json.loads(_inject(system, "delay", "/cell/a", "--for", "50s", "--no-wait", "--json").stdout)["id"]
@@ -122,13 +130,13 @@ def test_what_cannot_be_reverted_is_exit_code_4(system: FakeSystem) -> None:
     fault_id = json.loads(_inject(system, "delay", "/cell/a", "--for", "50s", "--no-wait", "--json").stdout)["id"]
     record = system.log.get(fault_id)
     assert record is not None
-    # somebody tried before and gave up
+    # somebody tried before and gave up; the watchdog comes back to it, and has no more luck
+    system.host("/cell/a").stubborn = True
     system.log.claim(fault_id, (1, 1), lambda pid, start: False, "watchdog", "x")
     system.log.close(fault_id, "watchdog", "x; not reverted: process 1 does not answer", ok=False, at=1.0)
     done = _inject(system, "active")
     assert done.returncode == 4
     assert "does not answer" in done.stderr
-    system.host("/cell/a").stubborn = True
     done = _inject(system, "revert", "--all", "--json")
     assert done.returncode == 4
     assert json.loads(done.stdout)["unrevertable"][0]["id"] == fault_id

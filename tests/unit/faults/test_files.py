@@ -6,6 +6,7 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from supervisors.core.errors import FaultError, JournalCorrupt
@@ -285,3 +286,24 @@ def test_a_crash_while_preparing_changes_nothing_and_it_is_prepared_again(tmp_pa
             break
         number += 1
     assert number >= 4
+
+
+@pytest.mark.parametrize("kind", ["corrupt_page", "corrupt_checkpoint"])
+def test_a_replay_does_the_same_damage_though_its_id_is_another(tmp_path: Path, kind: str) -> None:
+    made: list[dict[str, str]] = []
+    for number, name in enumerate(("f-1", "f-2")):
+        actor = Actor(tmp_path / str(number))
+        inject(actor, msgspec.structs.replace(order_of(kind), id=name, seed=7))
+        made.append(actor.files())
+    other = Actor(tmp_path / "other")
+    untouched = other.files()
+    inject(other, msgspec.structs.replace(order_of(kind), id="f-1", seed=8))
+    assert made[0] == made[1] != untouched
+    assert other.files() != made[0]
+
+
+def test_the_same_damage_done_twice_does_not_undo_itself(actor: Actor) -> None:
+    whole = actor.files()
+    for name in ("f-1", "f-2"):
+        inject(actor, msgspec.structs.replace(order_of("corrupt_page", at=0.0), id=name, seed=7))
+        assert actor.files() != whole

@@ -1,8 +1,10 @@
 """The undo log: durable first, one state after another, undone once, and at work on a full disk."""
 
 import errno
+import fcntl
 import os
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -209,3 +211,93 @@ def test_nothing_is_made_by_looking(tmp_path: Path) -> None:
     assert log.claim("f-1", _ME, _alive, "x", "y") is None
     assert log.close("f-1", "x", "y", ok=True, at=1.0) is None
     assert not log.folder.exists()
+
+
+@pytest.fixture
+def locked(log: UndoLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Somebody was stopped while it had the lock, with a fault planned."""
+    _plan(log, _record())
+    monkeypatch.setattr(undo, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(undo, "PLAN_PATIENCE", 0.05)
+    descriptor = os.open(log.folder / "lock", os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    yield
+    os.close(descriptor)
+
+
+def _in_time(act: Callable[[], object]) -> object:
+    """What ``act`` returned or raised; it must not hang."""
+    found: list[object] = []
+
+    def run() -> None:
+        try:
+            found.append(act())
+        except FaultError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(20.0)
+    assert not thread.is_alive(), "it waits for the lock"
+    return found[0]
+
+
+@pytest.mark.usefixtures("locked")
+def test_a_revert_goes_on_without_a_lock_that_nobody_gives_back(log: UndoLog) -> None:
+    claimed = _in_time(lambda: log.claim("f-1", _ME, _alive, "watchdog", "x"))
+    assert isinstance(claimed, FaultRecord)
+    assert _in_time(lambda: log.close("f-1", "watchdog", "x", ok=True, at=1.0)) is not None
+    assert log.unclosed() == []
+
+
+@pytest.mark.usefixtures("locked")
+def test_nothing_is_injected_without_the_lock(log: UndoLog) -> None:
+    refused = _in_time(lambda: _plan(log, _record("f-2")))
+    assert isinstance(refused, FaultError)
+    assert refused.code == 9015
+    assert [record.order.id for record in log.unclosed()] == ["f-1"]
+    refused = _in_time(lambda: log.update("f-1", lambda now: msgspec.structs.replace(now, state=RecordState.ARMED)))
+    assert isinstance(refused, FaultError)
+    assert log.unclosed()[0].state is RecordState.PLANNED
+
+
+def test_a_claim_runs_out_though_its_process_lives(
+    log: UndoLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _plan(log, _record())
+    assert log.claim("f-1", (99, 1), _alive, "person", "asked") is not None
+    other = UndoLog(tmp_path / "faults")
+    now = boot_time()
+    monkeypatch.setattr(undo, "boot_time", lambda: now + 0.9 * undo.CLAIM_PATIENCE)
+    assert other.claim("f-1", _ME, _alive, "watchdog", "x") is None
+    monkeypatch.setattr(undo, "boot_time", lambda: now + 1.1 * undo.CLAIM_PATIENCE)
+    assert other.claim("f-1", _ME, _alive, "watchdog", "x") is not None
+    # who had it goes on at last: it may say that it is undone, not that it is not
+    assert log.close("f-1", "person", "asked; not reverted", ok=False, at=1.0) is None
+    assert log.active()[0].by == "watchdog"
+    assert log.close("f-1", "person", "asked", ok=True, at=1.0) is not None
+    assert log.unclosed() == []
+
+
+def test_a_claim_that_is_given_back_is_taken_at_once(log: UndoLog, tmp_path: Path) -> None:
+    _plan(log, _record())
+    log.claim("f-1", (99, 1), _alive, "person", "asked")
+    other = UndoLog(tmp_path / "faults")
+    other.release("f-1")
+    assert other.claim("f-1", _ME, _alive, "watchdog", "x") is None
+    log.release("f-1")
+    assert log.active()[0].state is RecordState.REVERTING
+    assert other.claim("f-1", _ME, _alive, "watchdog", "x") is not None
+
+
+def test_whoever_plans_knows_of_what_is_stuck(log: UndoLog) -> None:
+    _plan(log, _record())
+    log.close("f-1", "watchdog", "no answer", ok=False, at=1.0)
+    known: list[str] = []
+
+    def make(unclosed: list[FaultRecord]) -> list[FaultRecord]:
+        known.extend(record.order.id for record in unclosed)
+        return []
+
+    log.plan(make)
+    assert known == ["f-1"]

@@ -23,6 +23,7 @@ from supervisors.faults.values import Parameter, ValueType, read_value, show_val
         (ValueType.NUMBER, "0.25", 0.25, "0.25"),
         (ValueType.COUNT, "3", 3, "3"),
         (ValueType.COUNT, 3.0, 3, "3"),
+        (ValueType.COUNT, "9223372036854775807", 2**63 - 1, "9223372036854775807"),
         (ValueType.TEXT, 7, "7", "7"),
         (ValueType.FLAG, "on", True, "true"),
         (ValueType.FLAG, False, False, "false"),
@@ -46,6 +47,7 @@ def test_what_is_written_is_read_and_shown(kind: ValueType, given: Scalar, value
         (ValueType.NUMBER, "nan"),
         (ValueType.NUMBER, "inf"),
         (ValueType.NUMBER, True),
+        (ValueType.NUMBER, 10**400),
         (ValueType.COUNT, 1.5),
         (ValueType.COUNT, -1),
         (ValueType.FLAG, "perhaps"),
@@ -70,3 +72,20 @@ def test_bounds_and_choices_are_kept() -> None:
         read_value("hang", chosen, "c")
     with pytest.raises(FaultError, match="within 3"):
         read_value("hang", Parameter("x", ValueType.COUNT, None, "", least=3), 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (ValueType.COUNT, 2**63),
+        (ValueType.COUNT, "18446744073709551616"),
+        (ValueType.COUNT, 1e30),
+        (ValueType.COUNT, 10**400),
+        (ValueType.SIZE, "999999999999GiB"),
+        (ValueType.RATE, "999999999999GB/s"),
+    ],
+)
+def test_no_number_is_larger_than_can_be_sent(kind: ValueType, given: Scalar) -> None:
+    with pytest.raises(FaultError, match=r"E9004.*kill: x") as refused:
+        read_value("kill", Parameter("x", kind, None, "how much of it"), given)
+    assert refused.value.fix == f"within 0 to {2**63 - 1}"

@@ -41,6 +41,13 @@ class Fragile:
         self.how = str(config.get("how", ""))
         self.ctx: object = None
         self.sulking: list[str] = []
+        #: asked to begin
+        self.begun: list[str] = []
+        #: asked to end; ``lets_go`` is waited for, then ``keeps`` is raised
+        self.ending: list[str] = []
+        self.goes_on, self.lets_go = asyncio.Event(), asyncio.Event()
+        self.lets_go.set()
+        self.keeps: Exception | None = None
         self.calls: list[tuple[object, ...]] = []
 
     async def start(self, ctx: object) -> None:
@@ -65,16 +72,25 @@ class Fragile:
         return words[0] if words else None
 
     async def fault_armed(self, order: FaultOrder) -> None:
+        self.begun.append(order.id)
         match order.params.get("how"):
             case "refuses":
                 raise ValueError("I will not")
             case "sleeps":
                 await asyncio.sleep(LONG)
+            case "waits":
+                await self.goes_on.wait()
+                self.sulking.append(order.id)
             case _:
                 self.sulking.append(order.id)
 
     async def fault_ended(self, fault_id: str) -> None:
-        self.sulking.remove(fault_id)
+        self.ending.append(fault_id)
+        await self.lets_go.wait()
+        if self.keeps is not None:
+            raise self.keeps
+        if fault_id in self.sulking:
+            self.sulking.remove(fault_id)
 
 
 def order(kind: str, id_: str = "f-1", seconds: float = 30.0, path: str = PATH, **params: Scalar) -> FaultOrder:

@@ -50,13 +50,18 @@ def until(condition: Callable[[], T | None], what: str, timeout: float = 20.0) -
 
 
 class FakeHost:
-    """One process's share of the plane. ``armed``: what it holds; ``refuse``: the code it answers ``Arm`` with."""
+    """One process's share of the plane.
+
+    ``armed``: what it holds; ``refuse``: the code it answers ``Arm`` with, ``would_refuse``: the question whether it
+    would; ``keeps``: codes it answers ``Disarm`` with, one after the other, and the seconds each takes.
+    """
 
     def __init__(self, loop: PlaneLoop, endpoint: str) -> None:
         self.endpoint = endpoint
         self.armed: dict[str, FaultOrder] = {}
         self.asked: list[str] = []
-        self.refuse = 0
+        self.refuse = self.would_refuse = 0
+        self.keeps: list[tuple[int, float]] = []
         self.deaf = False
         #: keeps what it is told to end
         self.stubborn = False
@@ -74,19 +79,30 @@ class FakeHost:
         self.asked.append(type(message).__name__)
         if self.deaf or not isinstance(message, Arm | Disarm | AskFaults):
             return
-        code = 0
-        if isinstance(message, Arm):
+        code, delay = 0, 0.0
+        if isinstance(message, AskFaults):
+            code = self.would_refuse if message.orders else 0
+        elif isinstance(message, Arm):
             code = self.refuse
             if not code:
                 self.armed.update({order.id: order for order in decode_orders(message.orders)})
-        elif isinstance(message, Disarm) and not self.stubborn:
+        elif not self.stubborn:
             self.armed.pop(message.id, None)
+            code, delay = self.keeps.pop(0) if self.keeps else (0, 0.0)
         states = [ArmedState(order, 1.0) for order in self.armed.values()]
         answer = FaultsNow(
             message.ref, msgspec.msgpack.encode(states), code, "no" if code else "", "fix" if code else ""
         )
-        assert self._socket is not None
-        self._socket.send_multipart([*frames[:-1], encode(answer)])
+        socket = self._socket
+        assert socket is not None
+
+        def send() -> None:
+            socket.send_multipart([*frames[:-1], encode(answer)])
+
+        if delay:
+            self._loop.call_later(delay, send)
+        else:
+            send()
 
 
 class FakeSystem:

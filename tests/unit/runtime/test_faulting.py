@@ -9,15 +9,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import cast
 
+import msgspec
 import pytest
 
 from supervisors.core.errors import CallTimeout
 from supervisors.core.reasons import ExitKind
 from supervisors.faults.board import Armed
 from supervisors.faults.order import ArmedState, FaultOrder, Hook
-from supervisors.runtime import faulting, faultstage
+from supervisors.faults.order import encode as encode_orders
+from supervisors.faults.undo import boot_time
+from supervisors.runtime import faulting, faultstage, lateness
 from supervisors.runtime.calls import Caller
-from supervisors.signals.fault_messages import Arm, FaultsNow
+from supervisors.signals.fault_messages import Arm, AskFaults, FaultsNow
 from supervisors.signals.messages import Exited, Message, Noted, Retire, StartFailed, encode
 
 from .breakable import Rig, order
@@ -87,7 +90,8 @@ async def test_the_same_order_twice_is_armed_once_and_ending_nothing_is_no_error
         ("running", True, order("hang", path="/b"), 9026),
         ("running", True, order("suspect"), 9025),
         ("running", True, order("lose_beats"), 9025),
-        ("running", True, order("earthquake"), 0),
+        ("running", True, order("earthquake"), 9025),
+        ("running", True, order("net_latency"), 9025),
     ],
 )
 async def test_what_cannot_be_armed_is_refused(
@@ -108,6 +112,37 @@ async def test_what_cannot_be_armed_is_refused(
 async def test_orders_that_cannot_be_read_are_refused(rig: Rig) -> None:
     answer = await rig.in_plane(lambda reply: rig.hand.asked(Arm(5, b"\xc1"), reply))
     assert (answer.ref, answer.code) == (5, 9027)
+
+
+async def test_an_order_that_is_read_too_late_is_refused(rig: Rig) -> None:
+    answer = await rig.give(lateness.until(order("hang"), boot_time() - 0.001))
+    assert (answer.code, await rig.armed()) == (9028, [])
+    in_time = lateness.until(order("hang"), boot_time() + 60.0)
+    assert (await rig.give(in_time)).code == 0
+    # the boot clock of another machine says nothing here
+    elsewhere = msgspec.structs.replace(order("lose_reply", "f-2"), deadline=0.001, boot="another")
+    assert (await rig.give(elsewhere)).code == 0
+
+
+async def test_an_order_that_comes_after_its_end_is_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faulting, "_ENDED_MOST", 2)
+    for fault_id in ("f-0", "f-1", "f-2"):
+        await rig.end(fault_id)
+    for fault_id, code in (("f-2", 9028), ("f-1", 9028), ("f-0", 0)):
+        assert (await rig.give(order("hang", fault_id))).code == code, fault_id
+    assert await rig.armed() == ["f-0"], "and what is remembered has a bound"
+
+
+async def test_who_is_asked_whether_it_would_arms_nothing(rig: Rig) -> None:
+    def ask(given: FaultOrder) -> Awaitable[FaultsNow]:
+        return rig.in_plane(lambda reply: rig.hand.asked(AskFaults(4, encode_orders((given,))), reply))
+
+    assert ((await ask(order("hang"))).code, await rig.armed()) == (0, [])
+    assert (await ask(order("net_latency"))).code == 9025
+    rig.state = "ending"
+    assert (await ask(order("exit"))).code == 9022
+    assert (await rig.in_plane(lambda reply: rig.hand.asked(AskFaults(5), reply))).code == 0, "the bare question"
+    rig.state = "running"
 
 
 async def test_all_or_none_are_armed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,10 +525,12 @@ async def test_an_actor_arms_and_ends_its_own(rig: Rig) -> None:
 
 
 async def test_an_actor_may_refuse_its_own(rig: Rig) -> None:
+    rig.actor.keeps = ValueError("no such fault")
     answer = await rig.give(order("hang", "f-0", method="nothing"), order("sulk", how="refuses"))
     assert answer.code == 9023
     assert "I will not" in answer.error
     assert await rig.armed() == [], "nothing is half armed"
+    assert (await rig.end("f-1")).code == 0, "what it refused it does not have"
 
 
 async def test_an_actor_that_does_not_answer_has_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -509,3 +546,77 @@ async def test_an_actor_that_does_not_answer_has_refused(rig: Rig, monkeypatch: 
     answer = await begun
     assert answer.code in (0, 9023)
     await rig.end()
+
+
+async def test_an_end_that_failed_is_told_and_tried_again(rig: Rig) -> None:
+    await rig.arm("sulk")
+    rig.actor.keeps = ValueError("no byte comes back")
+    for tries in (1, 2):
+        answer = await rig.end("f-1")
+        assert answer.code == 9023
+        assert "no byte comes back" in answer.error
+        assert rig.actor.ending == ["f-1"] * tries
+    rig.actor.keeps = None
+    assert (await rig.end("f-1")).code == 0
+    assert rig.actor.sulking == []
+    assert (await rig.end("f-1")).code == 0
+    assert len(rig.actor.ending) == 3, "what is ended is not asked for again"
+
+
+async def test_the_answer_waits_until_the_actor_has_ended_it_also_after_its_deadline(rig: Rig) -> None:
+    rig.actor.lets_go.clear()
+    await rig.arm("sulk", seconds=0.05)
+    await rig.until(lambda: rig.actor.ending)
+    assert await rig.armed() == []
+    asked = [asyncio.ensure_future(rig.end(one)) for one in ("f-1", "")]
+    for _ in range(3):
+        await rig.armed()  # an answer that did not wait would have come before this one
+    assert not any(one.done() for one in asked)
+    assert rig.actor.ending == ["f-1"], "one question is enough"
+    rig.actor.lets_go.set()
+    assert [(await one).code for one in asked] == [0, 0]
+    assert rig.actor.sulking == []
+
+
+async def test_an_end_at_the_deadline_that_failed_is_told_to_who_asks_later(rig: Rig) -> None:
+    rig.actor.keeps = ValueError("no byte comes back")
+    await rig.arm("sulk", seconds=0.05)
+    await rig.until(lambda: rig.defects)
+    assert (await rig.end("f-1")).code == 9023
+
+
+async def test_an_end_that_takes_too_long_counts_once_it_is_done(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from supervisors.runtime import ownfaults
+
+    monkeypatch.setattr(ownfaults, "_LIMIT", 0.05)
+    rig.actor.lets_go.clear()
+    await rig.arm("sulk")
+    answer = await rig.end("f-1")
+    assert answer.code == 9023
+    rig.actor.lets_go.set()
+    assert (await rig.end("f-1")).code == 0
+    assert rig.actor.sulking == []
+
+
+async def test_an_end_is_not_overtaken_by_the_beginning(rig: Rig) -> None:
+    given = asyncio.ensure_future(rig.give(order("sulk", how="waits")))
+    await rig.until(lambda: rig.actor.begun)
+    assert (await rig.end("f-1")).code == 0
+    rig.actor.goes_on.set()
+    assert (await given).code == 9023
+    assert (rig.actor.ending, rig.actor.sulking) == (["f-1"], [])
+
+
+async def test_a_loop_that_was_blocked_does_not_begin_late(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from supervisors.runtime import ownfaults
+
+    monkeypatch.setattr(ownfaults, "_LIMIT", 0.05)
+    codes: list[int] = []
+    given = encode_orders((order("sulk"),))
+    rig.plane.call_soon(lambda: rig.hand.asked(Arm(1, given), lambda answer: codes.append(answer.code)))
+    deadline = time.monotonic() + 10.0
+    while not codes and time.monotonic() < deadline:  # in the actor's loop, which does not turn meanwhile
+        time.sleep(0.001)
+    assert codes == [9023]
+    assert (await rig.end("f-1")).code == 0
+    assert (rig.actor.begun, rig.actor.sulking) == ([], [])

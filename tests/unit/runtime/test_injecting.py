@@ -18,6 +18,9 @@ from supervisors.runtime.injecting import Injector
 from supervisors.runtime.undoing import emergency_stop, revert_faults
 from supervisors.signals.proc import read_evidence
 from supervisors.signals.verdicts import Evidence
+from supervisors.state.checkpoints import Checkpoint, CheckpointStore
+from supervisors.state.disk import RealDisk
+from supervisors.state.folders import checkpoint_folder
 from supervisors.tree.child import ChildState
 
 from .faulted import TOPOLOGY, FakeSystem, until
@@ -121,12 +124,19 @@ def test_a_kill_is_over_once_the_process_is_gone(system: FakeSystem, injector: I
         (_ask("kill", "cell"), 9006),
         (_ask("raise", "/cell"), 9007),
         (_ask("shout", "/cell/a", params={"volume": 1}), 9007),
+        (_ask("net_latency", "/cell/a"), 9007),
+        (_ask("net_latency", "/own"), 9007),
+        (_ask("net_latency", "/", targets=TargetSet.ALL), 9007),
+        (_ask("raise", "/cell/a", params={"message": "\ud800"}), 9032),
         (_ask("kill", "/", targets=TargetSet.ALL), 9009),
         (_ask("slow_disk", "/cell/a"), 9011),
         (_ask("delay", "/cell/a", seconds=61.0), 9030),
         (_ask("delay", "/cell/a", seconds=0.0), 9031),
         (_ask("delay", "/cell/a", probability=1.5), 9031),
         (_ask("delay", "/cell/a", probability=0.0), 9031),
+        (_ask("delay", "/cell/a", seed=2**64), 9004),
+        (_ask("delay", "/cell/a", seed=-(2**64)), 9004),
+        (_ask("delay", "/cell/a", first=2**63), 9004),
     ],
 )
 def test_bad_requests_leave_no_trace(system: FakeSystem, injector: Injector, request_: FaultRequest, code: int) -> None:
@@ -151,7 +161,87 @@ def test_all_targets_or_none(system: FakeSystem, injector: Injector) -> None:
     assert system.host("/cell/a").armed == {}
     assert "Disarm" in system.host("/cell/a").asked
     assert system.log.active() == []
-    assert [event.data["acted"] for event in system.trail("fault_reverted")] == [False, False]
+    ends = {event.path: event.data.get("acted", True) for event in system.trail("fault_reverted")}
+    assert ends == {"/cell/a": True, "/cell/b": False}, "it was armed at one, for a moment; the other never had it"
+
+
+def _both(system: FakeSystem, injector: Injector, fault: str) -> FaultRequest:
+    """A request that hits /cell/a and /cell/b."""
+    asked = _ask(fault, "/cell", targets=TargetSet.RANDOM, count=2)
+    seed = next(n for n in range(50) if {c.path for c in injector.plan(_with(asked, n))} == {"/cell/a", "/cell/b"})
+    return _with(asked, seed)
+
+
+@pytest.mark.parametrize("fault", ["exit", "raise"])
+@pytest.mark.parametrize("how", ["refuses", "deaf"])
+def test_what_cannot_be_undone_begins_nowhere_unless_all_would(
+    system: FakeSystem, injector: Injector, monkeypatch: pytest.MonkeyPatch, fault: str, how: str
+) -> None:
+    from supervisors.runtime import carrying
+
+    monkeypatch.setattr(carrying, "_ANSWER", 0.3)
+    injector._reverter._patience = 0.2
+    request = _both(system, injector, fault)
+    system.host("/cell/b").would_refuse = 9022 if how == "refuses" else 0
+    system.host("/cell/b").deaf = how == "deaf"
+    assert _code(injector, request) == (9022 if how == "refuses" else 9014)
+    assert "Arm" not in system.host("/cell/a").asked + system.host("/cell/b").asked
+    assert {event.data["acted"] for event in system.trail("fault_reverted")} == {False}
+
+
+@pytest.mark.parametrize("how", ["refuses", "deaf"])
+def test_who_was_hit_all_the_same_is_named_and_has_a_cause(
+    system: FakeSystem, injector: Injector, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    from supervisors.runtime import carrying
+
+    monkeypatch.setattr(carrying, "_ANSWER", 0.3)
+    injector._reverter._patience = 0.2
+    request, b = _both(system, injector, "exit"), system.host("/cell/b")
+    act = injector._carrier.act
+
+    def late(records: object) -> None:  # it said that it would
+        b.refuse, b.deaf = (9022, False) if how == "refuses" else (0, True)
+        act(records)  # type: ignore[arg-type]
+
+    injector._carrier.act = late  # type: ignore[method-assign]
+    with pytest.raises(FaultError) as caught:
+        injector.inject(request)
+    assert caught.value.code == (9022 if how == "refuses" else 9014)
+    named = "1 of 2 are hit, or may be: /cell/a" if how == "refuses" else "2 of 2 are hit, or may be: /cell/a, /cell/b"
+    assert named in caught.value.message
+    # nobody knows of one that does not answer: what befalls it may be of this fault
+    ends = {event.path: event.data.get("acted", True) for event in system.trail("fault_reverted")}
+    assert ends == {"/cell/a": True, "/cell/b": how == "deaf"}
+
+
+def test_a_signal_that_came_too_late_at_one_target(system: FakeSystem, injector: Injector) -> None:
+    request = _both(system, injector, "kill")
+    act = injector._carrier.act
+
+    def late(records: object) -> None:
+        system.process("/cell/b").kill()
+        system.process("/cell/b").wait()
+        act(records)  # type: ignore[arg-type]
+
+    injector._carrier.act = late  # type: ignore[method-assign]
+    with pytest.raises(FaultError, match=r"1 of 2 are hit, or may be: /cell/a") as caught:
+        injector.inject(request)
+    assert caught.value.code == 9013
+    assert system.process("/cell/a").wait(5.0) == -signal.SIGKILL
+    ends = {event.path: event.data.get("acted", True) for event in system.trail("fault_reverted")}
+    assert ends == {"/cell/a": True, "/cell/b": False}
+
+
+def test_an_order_says_until_when_it_holds(system: FakeSystem, injector: Injector) -> None:
+    before = boot_time()
+    first = injector.inject(_ask("delay", "/cell/a", seconds=30.0))
+    order = system.host("/cell/a").armed[first.id]
+    assert order.boot
+    assert before < order.deadline < boot_time() + 3.1, "read later than it is waited for it must not act"
+    standing = injector.inject(_ask("slow_start", "/cell/a", seconds=30.0))
+    order = system.host("/cell").armed[standing.id]
+    assert order.deadline >= standing.records[0].deadline, "later lives are handed it too"
 
 
 def _with(request: FaultRequest, seed: int) -> FaultRequest:
@@ -190,10 +280,10 @@ def test_a_killed_process_needs_no_answer(
     from supervisors.runtime import carrying
 
     monkeypatch.setattr(carrying, "_ANSWER", 0.2)
-    system.host("/cell/a").deaf = True
     act = injector._carrier.act
 
     def die(records: object) -> None:
+        system.host("/cell/a").deaf = True
         system.process("/cell/a").kill()
         act(records)  # type: ignore[arg-type]
 
@@ -330,6 +420,9 @@ def test_kinds_of_an_actor_hit_that_actor(system: FakeSystem, injector: Injector
     assert "shout" in injector.catalogue
     injection = injector.inject(_ask("shout", "/own", params={"volume": 3}))
     assert system.host("/own").armed[injection.id].params == {"volume": 3}
+    injector.revert(injection.id)
+    every = injector.inject(_ask("shout", "/", params={"volume": 3}, targets=TargetSet.ALL))
+    assert every.targets == ("/own",), "of all below, those that have it"
 
 
 def test_it_keeps_few_sockets(system: FakeSystem, injector: Injector, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,3 +433,23 @@ def test_it_keeps_few_sockets(system: FakeSystem, injector: Injector, monkeypatc
         injection = injector.inject(_ask("delay", path))
         assert injector.revert(injection.id)[0].state is RecordState.REVERTED
     assert list(injector._plane._used) == [system.host("/cell/a").endpoint]
+
+
+def test_the_folder_of_a_copy_outlasts_a_power_loss(
+    system: FakeSystem, injector: Injector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from supervisors.runtime import carrying
+
+    synced: list[Path] = []
+
+    class Noted(RealDisk):
+        def fsync_dir(self, path: Path) -> None:
+            synced.append(path)
+            super().fsync_dir(path)
+
+    monkeypatch.setattr(carrying, "REAL_DISK", Noted())
+    CheckpointStore(checkpoint_folder(system.data_dir, "/cell/kept")).save(Checkpoint(1, 1, 1, 1, "a:A", 1, b"state"))
+    injection = injector.inject(_ask("corrupt_checkpoint", "/cell/kept"))
+    copy = Path(injection.records[0].undo["copy"])
+    # each folder on the way to the copy is in the one above it, on the disk, before the record names the copy
+    assert {copy.parent, copy.parent.parent, copy.parent.parent.parent} <= set(synced)

@@ -16,8 +16,11 @@ from supervisors.faults.order import FaultOrder
 from supervisors.faults.request import FaultRecord, FaultRequest, Hit, RecordState
 from supervisors.runtime import watching
 from supervisors.runtime.injecting import Injector
-from supervisors.runtime.watchdog import due
-from supervisors.signals.proc import pid_alive, process_start_time
+from supervisors.runtime.undoing import end_faults
+from supervisors.runtime.watchdog import Watchdog, due
+from supervisors.signals.proc import pid_alive, process_start_time, read_evidence
+from supervisors.signals.verdicts import Evidence
+from supervisors.state.disk import RealDisk
 
 from .faulted import FakeSystem, until
 
@@ -131,6 +134,97 @@ def test_what_could_not_be_reverted_is_tried_again(system: FakeSystem) -> None:
     system.host("/cell/a").stubborn = False
     until(lambda: not system.log.stuck() and system.log.done(), "reverted after all", 30.0)
     assert "still has it armed" in (system.log.folder / watching.LOG).read_text()
+
+
+def test_what_somebody_else_could_not_revert_is_tried_again(system: FakeSystem) -> None:
+    with Injector(system.data_dir, tied=False) as injector:
+        injection = injector.inject(_request())
+        system.host("/cell/a").stubborn = True
+        injector._reverter._patience = 0.1
+        assert injector.revert(injection.id)[0].state is RecordState.UNREVERTABLE
+    system.host("/cell/a").stubborn = False
+    until(system.log.done, "reverted after all")
+    assert [(one.by, one.why) for one in system.log.done()] == [("watchdog", "tried again")]
+    assert system.host("/cell/a").armed == {}
+
+
+def test_a_revert_that_was_broken_off_is_gone_on_with(system: FakeSystem) -> None:
+    with Injector(system.data_dir, tied=False) as injector:
+        injection = injector.inject(_request())
+    with subprocess.Popen(["sleep", "600"]) as process:
+        start = process_start_time(process.pid) or 0
+        system.log.claim(injection.id, (process.pid, start), pid_alive, "person", "asked")
+        process.kill()
+    until(system.log.done, "gone on with")
+    assert [(one.by, one.why) for one in system.log.done()] == [("watchdog", "asked")]
+    assert system.host("/cell/a").armed == {}
+
+
+def test_the_end_of_a_system_undoes_what_was_stuck(system: FakeSystem) -> None:
+    with Injector(system.data_dir, tied=False) as injector:
+        injection = injector.inject(FaultRequest("stop", "/cell/b", seconds=50.0))
+    hit = injection.records[0].hit
+    # the watchdog is gone, and somebody has given up
+    watchdog, start = watching.watcher(system.data_dir)
+    os.kill(watchdog, signal.SIGKILL)
+    until(lambda: not pid_alive(watchdog, start), "killed")
+    system.log.close(injection.id, "injector", "asked; not reverted", ok=False, at=1.0)
+    assert read_evidence(hit.pid, hit.start_time, None)[0] is Evidence.STOPPED
+    assert [one.state for one in end_faults(system.data_dir)] == [RecordState.REVERTED]
+    assert read_evidence(hit.pid, hit.start_time, None)[0] is not Evidence.STOPPED
+
+
+@pytest.fixture
+def dog(system: FakeSystem) -> Iterator[Watchdog]:
+    made = Watchdog(system.data_dir)
+    yield made
+    made._pool.shutdown(wait=True)
+    made._reverter.close()
+
+
+def test_a_revert_that_raises_is_tried_again_after_a_rest(
+    system: FakeSystem, dog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.log.plan(lambda active: [msgspec.structs.replace(_ARMED, planned_at=1.0, deadline=2.0, tied=0)])
+    tried: list[str] = []
+
+    def fails(record: FaultRecord, why: str, *, wait: bool) -> FaultRecord:
+        tried.append(why)
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(dog._reverter, "revert", fails)
+    until(lambda: dog._turn() and "f-1" in dog._again, "it raised")
+    for _ in range(20):
+        assert dog._turn(), "it stays for it"
+    assert tried == ["its time is over"]
+    tries, at = dog._again["f-1"]
+    assert (tries, at > time.monotonic()) == (1, True)
+    dog._again["f-1"] = tries, 0.0
+    until(lambda: dog._turn() and dog._again["f-1"][0] == 2, "tried again")
+    dog._stop = True
+    assert not dog._turn(), "told to end, it does not stay for what it tried"
+
+
+def test_a_disk_that_takes_no_word_does_not_end_it(
+    system: FakeSystem, dog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+        monkeypatch.setattr(sys, "stderr", full)
+        dog._complain("the disk refuses")
+    dog._lock = os.open("/dev/null", os.O_RDONLY)
+    try:
+        dog._say("watching")
+    finally:
+        os.close(dog._lock)
+
+
+def test_the_folder_of_the_records_outlasts_a_power_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(RealDisk, "fsync_dir", lambda disk, folder: synced.append(folder))
+    monkeypatch.setattr(subprocess, "run", lambda *args, **rest: None)
+    watching.begin(tmp_path)
+    assert (tmp_path / "faults").is_dir()
+    assert tmp_path in synced
 
 
 def test_a_watchdog_is_up_fast_and_imports_little(system: FakeSystem) -> None:

@@ -13,6 +13,7 @@ tree:
     - {id: feed, actor: tests.unit.spec.faulty:Faulty}
     - {id: plain, actor: "builtins:object"}
     - {id: books, actor: tests.unit.spec.faulty:Faulty, recovery: {standbys: 1}}
+    - {id: wire, actor: "actors.workers.proxy:FaultProxy", config: {port: 9443, upstream: "127.0.0.1:1"}}
     - {id: pool, strategy: simple_one_for_one, template: {actor: "builtins:object"}}
 """
 
@@ -79,6 +80,12 @@ def test_when_faults_may_be_enabled(text: str, wanted: list[tuple[int, int, int]
         ("{fault: shout, path: /feed, params: {volume: 11}}", (63, c.FAULT_PARAMETER)),
         ("{fault: shout, path: /feed}", (18, c.FAULT_PARAMETER)),
         ("{fault: shout, path: /plain, params: {volume: 3}}", (39, c.FAULT_TARGET)),
+        ("{fault: shout, path: /pool/x1, params: {volume: 3}}", (39, c.FAULT_TARGET)),
+        ("{fault: shout, path: /pool, params: {volume: 3}}", (39, c.FAULT_TARGET)),
+        ("{fault: net_latency, path: /feed}", (45, c.FAULT_TARGET)),
+        ("{fault: net_latency, path: /pool/x1}", (45, c.FAULT_TARGET)),
+        ("{fault: net_latency, path: /wire}", None),
+        ("{fault: net_latency, path: /wire, params: {delay: 99h}}", (68, c.FAULT_PARAMETER)),
     ],
 )
 def test_a_declared_fault_is_checked_at_its_place(declared: str, wanted: tuple[int, int] | None) -> None:
