@@ -12,7 +12,9 @@ await actor.ctx.journal.append(Deposited(5))
 
 import asyncio
 import inspect
+import shutil
 import tempfile
+import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -111,6 +113,7 @@ class FakeContext:
             raises ``NotActing``.
         size_multiplier: the present one; ``resize`` changes it and tells ``size_multipliers``.
         fake_journal: what ``journal`` gives; None raises ``NotActing``. ``FakeJournal(actor)`` sets it.
+        data_dir: empty: a temporary folder, which goes with the context.
         given: evidence given, by name.
         notes: in order.
         metrics: the last value per name and labels.
@@ -143,6 +146,7 @@ class FakeContext:
     def __post_init__(self) -> None:
         if not self.data_dir:
             self.data_dir = tempfile.mkdtemp(prefix="rayvisor-test-")
+            weakref.finalize(self, shutil.rmtree, self.data_dir, ignore_errors=True)
 
     @property
     def log(self) -> "Logger":

@@ -1,6 +1,8 @@
 """The doubles a user tests an actor with: a journal in memory, and a context that stands by."""
 
 import asyncio
+import gc
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -187,3 +189,13 @@ def test_the_protocols_are_met_by_the_methods_alone() -> None:
     assert isinstance(typed, Journalled)
     assert not isinstance(Actor(None), Journalled)
     assert not isinstance(balance(), Migrating)
+
+
+def test_the_folder_a_context_makes_for_itself_goes_with_it(tmp_path: Path) -> None:
+    context, given = FakeContext(), FakeContext(data_dir=str(tmp_path))
+    folder = Path(context.data_dir)
+    assert folder.is_dir()
+    del context, given
+    gc.collect()
+    assert not folder.exists()
+    assert tmp_path.is_dir()
