@@ -12,6 +12,8 @@ from supervisors.trail.failures import is_refusal
 _WELL = frozenset({"ready", "running"})
 _AT_REST = frozenset({"stopped", "ended", "ignored"})
 _HELD_BY = frozenset({EventKind.CHILD_HELD, EventKind.RECOVERY_HELD})
+#: events of a life, by which it came up or was up
+_LIVES = frozenset({EventKind.CHILD_STARTING, EventKind.CHILD_READY, EventKind.FIRST_SIGNAL, EventKind.VERDICT})
 #: orders of a person after which a child rests, or is gone
 _ORDERS = frozenset({"terminate_child", "delete_child"})
 #: events at a supervisor with which it ends, and all that is below it
@@ -133,8 +135,9 @@ def _unrest(one: FinalState, index: Index, history: History, events: list[TrailE
         None,
     )
     if last is None:
-        # the trail has nothing of it in this window: it rested before
-        return "" if restart != "permanent" or not events else "no event says who stopped it"
+        # without a life in this window it rested before
+        lived = any(event.kind in _LIVES for event in events)
+        return "no event says who stopped it" if restart == "permanent" and lived else ""
     if last.kind == EventKind.CHILD_STOPPED and restart != "":
         return "" if _ordered(one.path, events, last, history) else "its supervisor stopped it and nobody ordered that"
     if last.kind != EventKind.CHILD_EXITED:

@@ -495,6 +495,15 @@ class TestSettled:
             )
             assert said(one, Invariant.SETTLED).state is state
 
+    def test_at_rest_since_before_the_run(self) -> None:
+        """Before: any event about it, such as a fault that found nobody, made it a violation."""
+        asked = event(30.0, EventKind.ADMIN, "/ledger", 2, call="which_children", result="ok")
+        before = [one for one in good() if one.path != "/ledger"]
+        final = (FinalState("/ledger", "stopped"), *story.FINAL[1:])
+        for events, state in ((before, State.HELD), (good(), State.VIOLATED)):
+            one = msgspec.structs.replace(history([*events, asked]), final=final)
+            assert said(one, Invariant.SETTLED).state is state
+
     def test_an_order_of_long_ago_does_not_excuse_a_stop_today(self) -> None:
         events = [*stop(30.0, "/job", 1), event(30.02, EventKind.ADMIN, "/job", 1, call="terminate_child", result="ok")]
         events += [*start(31.0, "/job", 2, 10), *stop(32.0, "/job", 2)]
