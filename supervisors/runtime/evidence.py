@@ -135,8 +135,12 @@ class Told:
         """Something about its journal that bears on later decisions."""
         if message.data.get("what") in ("corrupt", "replay_mismatch"):
             self.corrupt[peer.id] = str(message.data.get("why", message.data.get("what")))
-        if message.kind == EventKind.STANDBY and message.data.get("state") == "lagging" and not peer.standby:
-            self._shell.standbys.lagging(str(message.data.get("host", "")), str(message.data.get("why", "")))
+        if message.kind == EventKind.STANDBY and not peer.standby:
+            host, why = str(message.data.get("host", "")), str(message.data.get("why", ""))
+            if message.data.get("state") == "lagging":
+                self._shell.standbys.lagging(host, why)
+            elif message.data.get("state") == "synced":
+                self._shell.standbys.waited_for(host)
 
     def evidence_given(self, peer: Peer, message: EvidenceGiven) -> None:
         """An actor tells of the outside world, or that it doubts its own state."""

@@ -47,7 +47,8 @@ class Standby:
         lag: seconds behind its primary, by its own measure.
         told_at: monotonic seconds of its last word.
         fed_by: the primary's host it was told to follow.
-        barred: its primary waits for it no longer: not in sync, whatever it says, until it has begun to catch up anew.
+        barred: its primary waits for it no longer: not in sync, whatever it says, until it has begun to catch up anew
+            or a primary says that it waits for it.
     """
 
     peer: Peer
@@ -285,15 +286,18 @@ class Standbys:
         if message.state == "syncing":
             standby.barred = False
         state = "lagging" if standby.barred and message.state == "synced" else message.state
-        changed = standby.state != state
-        standby.state, standby.why = state, message.why
         standby.applied, standby.head, standby.lag = message.applied, message.head, message.lag
         standby.told_at = self._shell.loop.now()
+        self._stands(standby, state, message.why)
+
+    def _stands(self, standby: Standby, state: str, why: str) -> None:
+        changed = standby.state != state
+        standby.state, standby.why = state, why
         if changed:
             self._write(standby)
             if state == "synced":
-                self._shell.leases.reserve(peer.id)
-                self._failures.pop(peer.id, None)
+                self._shell.leases.reserve(standby.peer.id)
+                self._failures.pop(standby.peer.id, None)
 
     def lagging(self, host: str, why: str) -> None:
         """A primary acknowledges without this standby from now on."""
@@ -302,6 +306,14 @@ class Standbys:
             standby.barred = True
             standby.state, standby.why = "lagging", why or "its primary waits for it no longer"
             self._write(standby)
+
+    def waited_for(self, host: str) -> None:
+        """A primary waits for a standby: one that lagged and never noticed would not say so itself."""
+        standby = self._by_host.get(host)
+        if standby is not None and standby.barred:
+            standby.barred = False
+            if standby.state == "lagging":
+                self._stands(standby, "synced", "")
 
     def promoted(self, peer: Peer, message: Promoted) -> None:
         """A promotion is done."""

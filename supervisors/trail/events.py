@@ -69,7 +69,7 @@ class EventKind(StrEnum):
     VALIDATED = "validated"  #: data: step, phase, ok, why, attempt, ms (REC-5)
     RAMPED = "ramped"  #: data: size, lasting_s (REC-6)
     PROMOTED = "promoted"  #: data: kind, sequence, behind, promote_ms
-    STANDBY = "standby"  #: data: state (starting | syncing | synced | lagging | lost), pid, why, lag_ms
+    STANDBY = "standby"  #: data: state (starting | syncing | synced | lagging | lost), pid or host, why, lag_ms
     CHECKPOINT = "checkpoint"  #: data: sequence, bytes, ms; or what (failed | prune_failed), why
     JOURNAL = (
         "journal"  #: data: what (torn_tail_cut | corrupt | failed | usable | fenced | ...), file, offset, sequence

@@ -265,6 +265,21 @@ def test_a_standby_that_hangs_unseen_lags_and_catches_up(system: Running) -> Non
     assert ids_of(system, path) == ["u0", "u1", "u2"]
 
 
+def test_a_primary_that_stood_still_waits_for_its_standby_again(system: Running) -> None:
+    """To the primary nothing was confirmed meanwhile; the standby noticed nothing, and has nothing to catch up with."""
+    path = "/stopped/unwatched"
+    before = synced(system, path)
+    standby = before.standbys[0].pid
+    post(system, path, "p0")
+    for number in range(3):
+        os.kill(before.pid, signal.SIGSTOP)
+        time.sleep(1.5)  # longer than standby_timeout
+        os.kill(before.pid, signal.SIGCONT)
+        post(system, path, f"p{number + 1}")
+    after = synced(system, path)
+    assert (after.pid, after.standbys[0].pid) == (before.pid, standby)
+
+
 def test_a_primary_killed_while_its_standby_lags_comes_back_from_the_disk(system: Running) -> None:
     path = "/stopped/unwatched"
     standby = synced(system, path).standbys[0].pid

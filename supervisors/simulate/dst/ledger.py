@@ -287,7 +287,7 @@ class Ledger(Life):
                     self._later(self._pack, host, number, after)
                 case p.SendPart(host, number, sequence, offset, size, total):
                     self._send(host, "part", sequence, offset, size, total, self._packed.get(number))
-                case p.Note(_, host, why):
+                case p.Note("lagging", host, why):
                     self._tell_lagging(host, why)
                 case p.Forget(_, number):
                     self._packed.pop(number, None)

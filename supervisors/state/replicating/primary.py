@@ -202,7 +202,7 @@ class PrimarySide(Generic[B]):
         peer.confirms(min(received, self.head), applied, now)
         if not peer.live:
             self._feed(peer, now, effects)
-        self._check_sync(peer, now)
+        self._check_sync(peer, now, effects)
 
     # ------------------------------------------------------------ feeding
 
@@ -226,7 +226,7 @@ class PrimarySide(Generic[B]):
             if not peer.live:
                 peer.live, peer.live_since = True, now
             self._send_nothing(peer, effects)
-            self._check_sync(peer, now)
+            self._check_sync(peer, now, effects)
         elif self._has_room(peer):
             self._read(peer, peer.sent, effects)
 
@@ -321,15 +321,17 @@ class PrimarySide(Generic[B]):
             peer.quiet = True
             if not peer.live:
                 self._feed(peer, now, effects)
-            self._check_sync(peer, now)
+            self._check_sync(peer, now, effects)
 
-    def _check_sync(self, peer: Following, now: float) -> None:
+    def _check_sync(self, peer: Following, now: float, effects: list[Effect[B]]) -> None:
         if peer.in_sync or not peer.live or peer.received < peer.goal:
             return
         if now - peer.heard <= self._timeout and now - peer.live_since >= self._probation.get(peer.host, 0):
             peer.in_sync = True
             if peer.received < self.head:
                 peer.unconfirmed.append((self.head, now))
+            # one that lagged may never have noticed: only we know that it is back
+            effects.append(Note("synced", peer.host, "its primary waits for it", 0))
 
     def _lagging(self, peer: Following, why: str, now: float, effects: list[Effect[B]]) -> None:
         """It leaves the set in sync; the next time it has to keep up for longer before it is waited for again."""

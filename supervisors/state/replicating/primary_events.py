@@ -163,7 +163,7 @@ class Acknowledge(msgspec.Struct, frozen=True):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """For the trail: the standby left the set in sync."""
+    """For trail and supervisor: the standby left the set in sync (``lagging``), or came into it (``synced``)."""
 
     state: str
     host: str

@@ -107,6 +107,20 @@ def test_a_lagging_standby_is_not_promoted_by_rule(make: Make) -> None:
     world.check()
 
 
+def test_one_that_is_waited_for_again_is_promoted(make: Make) -> None:
+    """It goes on saying that it is in sync, as it did all the while; its primary says that it is so again."""
+    world = make({"a": policy(standbys=1)})
+    host = world.standby("a").row.id
+    world.shell.standbys.lagging(host, "nothing confirmed for 1.02 s")
+    assert [one.state for one in world.shell.standbys.status("a")] == ["lagging"]
+    world.shell.standbys.waited_for(host)
+    assert [one.state for one in world.shell.standbys.status("a")] == ["synced"]
+    world.acting("a").die()
+    world.up("a", 1)
+    assert world.rungs("a") == ["hot"]
+    world.check()
+
+
 # ---------------------------------------------------------------- the ladder
 
 

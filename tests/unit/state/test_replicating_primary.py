@@ -154,6 +154,16 @@ def test_one_that_confirms_nothing_is_waited_for_as_long_as_agreed() -> None:
     assert acknowledged(primary.commit(5, 5)) == [5]
 
 
+def test_one_that_never_noticed_that_it_lagged_is_said_to_be_waited_for_again() -> None:
+    """Before: nobody said so, and its supervisor took it for one that lags for as long as its primary lived."""
+    primary = following()
+    primary.commit(4, 4)
+    assert only(primary.tell(Ticked(), TIMEOUT + 0.01), Note).state == "lagging"
+    effects = [effect for _ in range(5) for effect in primary.tell(Confirmed("b", 4, 4), TIMEOUT / 2)]
+    assert primary.in_sync()
+    assert [(note.state, note.host) for note in effects if isinstance(note, Note)] == [("synced", "b")]
+
+
 def test_one_that_talks_but_does_not_confirm_the_batch_is_late_as_well() -> None:
     primary = following()
     primary.commit(4, 4)
