@@ -85,8 +85,7 @@ def test_killed_itself_it_is_started_anew(system: FakeSystem) -> None:
     pid, start = watching.watcher(system.data_dir)
     os.kill(pid, signal.SIGKILL)
     until(lambda: not pid_alive(pid, start), "killed")
-    assert watching.watcher(system.data_dir) == (0, 0)
-    watching.look_after(system.data_dir)
+    watching.look_after(system.data_dir)  # on a slow machine the injector may have started a second one, too
     until(lambda: watching.watcher(system.data_dir)[0] not in (0, pid), "another one watches")
     assert _reverted(system)["by"] == "watchdog"
 
