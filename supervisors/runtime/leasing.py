@@ -12,7 +12,6 @@ unless that life is proved dead, and its replacement keeps to it: the time of th
 
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import HostRow
 from supervisors.signals.messages import Agree, AskAgree
 from supervisors.signals.proc import pid_alive
+from supervisors.state.disk import boot_id
 from supervisors.state.leases import BOOT_CLOCK, Grant, Held, LeaseStore, open_lease_store
 from supervisors.trail.events import EventKind
 
@@ -174,7 +174,7 @@ class Leases:
     def _holder_of(self, row: HostRow) -> str:
         if not row.local:
             return f"{row.id}@{row.node}"
-        return f"{row.id}@{row.node}/{row.pid}/{row.start_time}/{_boot_id()}"
+        return f"{row.id}@{row.node}/{row.pid}/{row.start_time}/{boot_id()}"
 
     def _is_gone(self, holder: str) -> bool:
         """True when no code of this holder can run any more."""
@@ -186,9 +186,4 @@ class Leases:
             return False  # on another machine: only its agent's word, or time
         _, pid, start_time, boot = words
         # another boot of this machine, or another machine: the store knows which
-        return boot == _boot_id() and not pid_alive(int(pid), int(start_time))
-
-
-@cache
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return bool(boot) and boot == boot_id() and not pid_alive(int(pid), int(start_time))

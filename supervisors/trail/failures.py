@@ -157,9 +157,9 @@ class FailureFold:
             path, _, life = key.rpartition("#")
             if not path or not life.isdecimal():
                 path, life = event.path, str(event.incarnation)
-            faults = self._faults.pop(key, [])[-1:]  # the newest is the likeliest cause
-            if event.kind == EventKind.FAULT_INJECTED:
-                faults = []  # and this is newer still
+            earlier = self._faults.pop(key, [])
+            # the newest is the likeliest cause: the one that opens the failure is newer still
+            faults = [] if event.kind == EventKind.FAULT_INJECTED else earlier[-1:]
             begin = faults[0] if faults else event
             found = FailureTrail(key, path, int(life), begin.t, begin.utc)
             self._failures[key] = found

@@ -13,6 +13,8 @@ from supervisors.core.reasons import ExitReason
 from supervisors.simulate.dst.disk import Checkpoint, Rec
 from supervisors.simulate.dst.model import Parts
 from supervisors.state.lease import may_take
+from supervisors.state.replicating import primary_events as p
+from supervisors.state.replicating import standby_events as s
 from supervisors.state.replicating.primary import Acknowledge, PrimarySide
 from supervisors.state.replicating.promotion import Effect as PromotionEffect
 from supervisors.state.replicating.promotion import OpenJournal, PromotionSteps
@@ -73,32 +75,35 @@ def _machine(window: type[IntensityWindow]) -> Callable[..., SupervisorMachine]:
     return make
 
 
+_Effect = s.Effect[Rec, Checkpoint, Checkpoint]
+
+
 class _AppliesAgain(StandbySide[Rec, Checkpoint, Checkpoint]):
     """Takes records it has for new ones."""
 
-    def step(self, event: object, now: float) -> list[object]:  # type: ignore[override]
-        effects = super().step(event, now)  # type: ignore[arg-type]
+    def step(self, event: s.Event[Rec, Checkpoint, Checkpoint], now: float) -> list[_Effect]:
+        effects = super().step(event, now)
         if isinstance(event, RecordsCame) and event.records and self.in_stream:
             for place, effect in enumerate(effects):
                 if isinstance(effect, Apply):
                     effects[place] = Apply(effect.number, event.records, effect.since)
-        return list(effects)
+        return effects
 
 
 class _MixesHistories(StandbySide[Rec, Checkpoint, Checkpoint]):
     """Does not look whether the primary's history is its own."""
 
-    def step(self, event: object, now: float) -> list[object]:  # type: ignore[override]
+    def step(self, event: s.Event[Rec, Checkpoint, Checkpoint], now: float) -> list[_Effect]:
         if isinstance(event, RecordsCame):
             self.shared = event.epoch
-        return list(super().step(event, now))  # type: ignore[arg-type]
+        return super().step(event, now)
 
 
 class _WaitsForNobody(PrimarySide[object]):
     """Acknowledges what its own disk has, whatever the standbys in sync have."""
 
-    def step(self, event: object, now: float) -> list[object]:  # type: ignore[override]
-        effects = [one for one in super().step(event, now) if not isinstance(one, Acknowledge)]  # type: ignore[arg-type]
+    def step(self, event: p.Event[object], now: float) -> list[p.Effect[object]]:
+        effects = [one for one in super().step(event, now) if not isinstance(one, Acknowledge)]
         self.acknowledged = max(self.acknowledged, self.head)
         return [*effects, Acknowledge(self.head)]
 

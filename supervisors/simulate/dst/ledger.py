@@ -269,13 +269,13 @@ class Ledger(Life):
 
     # ------------------------------------------------------------ standbys
 
-    def step_primary(self, event: object) -> None:
+    def step_primary(self, event: p.Event[object]) -> None:
         """Feed the primary's machine and carry out what it says."""
         side = self.primary
         if side is None or self.over:
             return
         now = self.world.clocks[self.proc.node].now()
-        for effect in side.step(event, now):  # type: ignore[arg-type]
+        for effect in side.step(event, now):
             match effect:
                 case p.SendRecords(host, first, last, head, live, body, before):
                     self._send(host, "records", first, last, head, live, now, body or (), before)

@@ -22,6 +22,7 @@ from supervisors.tree.messages import (
     AdminCalled,
     Booted,
     Call,
+    CancelTimer,
     ChildExited,
     ChildReady,
     ChildStarted,
@@ -104,17 +105,6 @@ class Shell:
         self._stepping = False
         self._timers: set[int] = set()
         self._initial = 0
-        self._do = {
-            Note: self._note,
-            StartChild: self._start_child,
-            StopChild: self._stop_child,
-            KillChild: self._kill_child,
-            SetTimer: self._set_timer,
-            Reply: self._replied,
-            ReportStarted: self._report_started,
-            ReportStartFailed: self._report_start_failed,
-            Exit: self._exit,
-        }
 
     def child_path(self, child_id: str) -> str:
         """Where a child stands."""
@@ -232,17 +222,36 @@ class Shell:
         self.before = None
         for effect in effects:
             if type(effect) is ReapSubtree:
-                continue
-            do = self._do.get(type(effect))
-            if do is not None:
-                do(effect)  # type: ignore[operator]
-            else:
-                self._timers.discard(effect.token)  # type: ignore[union-attr]
+                continue  # done
+            self._do(effect)
             if (armed and self.world.hit(proc, "effect")) or not proc.alive:
                 return
         self.hands.settle(changed)
 
     # ------------------------------------------------------------ effects
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Note():
+                self._note(effect)
+            case SetTimer():
+                self._set_timer(effect)
+            case CancelTimer(token):
+                self._timers.discard(token)
+            case StartChild():
+                self._start_child(effect)
+            case StopChild():
+                self._stop_child(effect)
+            case KillChild():
+                self._kill_child(effect)
+            case Reply():
+                self._replied(effect)
+            case ReportStarted():
+                self._started()
+            case ReportStartFailed():
+                self._report_start_failed(effect)
+            case Exit():
+                self._exit(effect)
 
     def _note(self, note: Note) -> None:
         world = self.world
@@ -316,9 +325,6 @@ class Shell:
             self.step(ShutdownOrdered(reply.reason or init_error(reply.error)))
         else:
             self._started()
-
-    def _report_started(self, _: ReportStarted) -> None:
-        self._started()
 
     def _started(self) -> None:
         if self._initial:
