@@ -1,4 +1,4 @@
-"""A world around a real supervisor's shell, for the tests of recovery."""
+"""A world around a real supervisor's shell, for the tests of recovery; a system for those of faults."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from supervisors.recovery.policy import RecoverySpec
+from supervisors.runtime.injecting import Injector
 
+from .faulted import FakeSystem
 from .shells import World
 
 
@@ -30,3 +32,16 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     yield made
     for world in made.worlds:
         world.close()
+
+
+@pytest.fixture
+def system(tmp_path: Path) -> Iterator[FakeSystem]:
+    made = FakeSystem(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def injector(system: FakeSystem) -> Iterator[Injector]:
+    with Injector(system.data_dir) as made:
+        yield made

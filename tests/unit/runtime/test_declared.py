@@ -2,23 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from supervisors.faults.request import FaultRequest
 from supervisors.runtime.declared import inject_declared, request_of
 from supervisors.spec.compiled import DeclaredFault, FaultsSpec
 
 from .faulted import FakeSystem, until
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[FakeSystem]:
-    made = FakeSystem(tmp_path)
-    yield made
-    made.close()
 
 
 def test_a_declared_fault_asks_for_all_that_was_written() -> None:

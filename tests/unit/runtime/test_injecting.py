@@ -3,7 +3,6 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -24,19 +23,6 @@ from supervisors.state.folders import checkpoint_folder
 from supervisors.tree.child import ChildState
 
 from .faulted import TOPOLOGY, FakeSystem, until
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[FakeSystem]:
-    made = FakeSystem(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def injector(system: FakeSystem) -> Iterator[Injector]:
-    with Injector(system.data_dir) as made:
-        yield made
 
 
 def _ask(fault: str, path: str, **fields: object) -> FaultRequest:

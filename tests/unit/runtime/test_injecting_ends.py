@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,19 +15,6 @@ from supervisors.signals.proc import pid_alive
 
 from .faulted import FakeSystem, until
 from .test_injecting import _ask, _code
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[FakeSystem]:
-    made = FakeSystem(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def injector(system: FakeSystem) -> Iterator[Injector]:
-    with Injector(system.data_dir) as made:
-        yield made
 
 
 def _stuck(system: FakeSystem, injector: Injector, fault: str, path: str, host: str) -> str:

@@ -33,13 +33,6 @@ from .faulted import FakeSystem, until
 
 
 @pytest.fixture
-def system(tmp_path: Path) -> Iterator[FakeSystem]:
-    made = FakeSystem(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def reverter(system: FakeSystem) -> Iterator[Reverter]:
     made = Reverter(system.data_dir, system.log, "tester", patience=1.0)
     yield made

@@ -29,13 +29,6 @@ _ROOT = Path(__file__).parents[3]
 WITHIN = 1.0
 
 
-@pytest.fixture
-def system(tmp_path: Path) -> Iterator[FakeSystem]:
-    made = FakeSystem(tmp_path)
-    yield made
-    made.close()
-
-
 def _request(seconds: float = 50.0) -> FaultRequest:
     return FaultRequest("delay", "/cell/a", seconds=seconds)
 
