@@ -231,7 +231,7 @@ def active(data_dir: DataDir = DEFAULT_DATA_DIR, json_: AsJson = False) -> None:
             table.add_row(record.order.id, record.order.kind, record.order.path, record.state, "" if ended else left)
         out.print(table)
         for record in stuck:
-            err.print(f"{record.order.id}: {record.why}", style="red", markup=False)
+            err.print(f"{record.order.id}: {record.given_up}", style="red", markup=False)
         _complain(unreadable)
     if stuck or unreadable:
         raise typer.Exit(NOT_REVERTED)

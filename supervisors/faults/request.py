@@ -82,6 +82,7 @@ class FaultRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         undo: what this kind needs to undo it (paths of copies, pids of helpers, ...).
         by, why: who reverted it (injector, watchdog, host, person), and for what reason.
         reverted_at: monotonic seconds.
+        given_up: what stood in the way when it was given up; kept while it is tried again.
     """
 
     order: FaultOrder
@@ -97,3 +98,4 @@ class FaultRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     by: str = ""
     why: str = ""
     reverted_at: float = 0.0
+    given_up: str = ""

@@ -182,7 +182,9 @@ class UndoLog:
             if record is None or record.state is RecordState.REVERTED or not (ok or self._is_mine(record)):
                 return None
             state = RecordState.REVERTED if ok else RecordState.UNREVERTABLE
-            changed = msgspec.structs.replace(_without_claim(record), state=state, by=by, why=why, reverted_at=at)
+            changed = msgspec.structs.replace(
+                _without_claim(record), state=state, by=by, why=why, reverted_at=at, given_up="" if ok else why
+            )
             self._replace(changed)
             if ok:
                 self._put_away(fault_id)
@@ -213,12 +215,12 @@ class UndoLog:
         return [record for record in self._records() if record.state is not RecordState.REVERTED]
 
     def active(self) -> list[FaultRecord]:
-        """Those that are not closed, oldest first."""
-        return [record for record in self._records() if record.state in _OPEN]
+        """Those that are neither closed nor given up, oldest first."""
+        return [record for record in self._records() if record.state in _OPEN and not record.given_up]
 
     def stuck(self) -> list[FaultRecord]:
-        """Those that could not be undone, oldest first."""
-        return [record for record in self._records() if record.state is RecordState.UNREVERTABLE]
+        """Those that could not be undone, oldest first; also while one is tried again."""
+        return [record for record in self._records() if record.given_up]
 
     def get(self, fault_id: str) -> FaultRecord | None:
         """One record, open or closed."""

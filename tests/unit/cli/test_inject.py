@@ -130,7 +130,7 @@ def test_what_cannot_be_reverted_is_exit_code_4(system: FakeSystem) -> None:
     fault_id = json.loads(_inject(system, "delay", "/cell/a", "--for", "50s", "--no-wait", "--json").stdout)["id"]
     record = system.log.get(fault_id)
     assert record is not None
-    # somebody tried before and gave up; the watchdog comes back to it, and has no more luck
+    # somebody tried before and gave up; the watchdog comes back to it, and has no more luck: it stays 4 meanwhile
     system.host("/cell/a").stubborn = True
     system.log.claim(fault_id, (1, 1), lambda pid, start: False, "watchdog", "x")
     system.log.close(fault_id, "watchdog", "x; not reverted: process 1 does not answer", ok=False, at=1.0)

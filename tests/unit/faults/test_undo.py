@@ -141,6 +141,8 @@ def test_what_could_not_be_reverted_stays_and_may_be_tried_again(log: UndoLog) -
     assert log.active() == []
     assert [record.order.id for record in log.stuck()] == ["f-1"]
     assert log.claim("f-1", _ME, _alive, "person", "again") is not None
+    assert log.active() == []
+    assert [(record.why, record.given_up) for record in log.stuck()] == [("again", "x; not reverted: no answer")]
     assert log.close("f-1", "person", "again", ok=True, at=2.0) is not None
     assert log.stuck() == []
 

@@ -88,7 +88,8 @@ def test_a_fault_about_a_standby_names_its_process(system: FakeSystem, injector:
 def test_a_process_is_stopped_and_goes_on(system: FakeSystem, injector: Injector) -> None:
     injection = injector.inject(_ask("stop", "/cell/a"))
     hit = injection.records[0].hit
-    assert read_evidence(hit.pid, hit.start_time, None)[0] is Evidence.STOPPED
+    # a signal is sent, not obeyed, when the sender goes on
+    until(lambda: read_evidence(hit.pid, hit.start_time, None)[0] is Evidence.STOPPED, "stopped")
     injector.revert(injection.id)
     assert read_evidence(hit.pid, hit.start_time, None)[0] is not Evidence.STOPPED
 
