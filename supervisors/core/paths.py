@@ -50,3 +50,8 @@ def id_of(path: TreePath) -> str:
 def is_below(path: TreePath, top: TreePath) -> bool:
     """True when ``path`` lies in the subtree under ``top`` (``top`` itself excluded)."""
     return path != top and (top == ROOT or path.startswith(f"{top}/"))
+
+
+def life_id(path: str, incarnation: int) -> str:
+    """One life of the child at ``path``, and the failure that ends it: ``/cell/md#3``."""
+    return f"{path}#{incarnation}"

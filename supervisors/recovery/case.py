@@ -341,7 +341,8 @@ class RecoveryCase:
     def _answer(self, event: Approved | Rejected) -> None:
         case, r = self._standing, self._standing.r
         held = check_answer(event.id, r.hold, r.earlier, r.path)
-        rung = check_rung(case.spec, held, event.rung) if isinstance(event, Approved) else None
+        wanted = event.rung if isinstance(event, Approved) else None
+        rung = check_rung(case.spec, held, wanted) if isinstance(event, Approved) else None
         answer = Answer.REJECTED if rung is None else Answer.APPROVED
         case.refresh()
         r.hold = None
@@ -349,7 +350,7 @@ class RecoveryCase:
         case.cancel("hold")
         case.emit(Answered(held.id, answer, event.who, event.why, rung))
         if rung is not None:
-            case.emit(Release(rung))
+            case.emit(Release(rung, named=wanted is not None))
             self._begin(rung, released=held.manual)
             return
         case.move(State.RECOVERY_FAILED, f"rejected by {event.who}: {event.why}")

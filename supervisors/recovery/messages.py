@@ -221,9 +221,10 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The hold is over: the ``Attempt`` that follows may be carried out."""
+    """The hold is over: the ``Attempt`` that follows may be carried out; ``named``: the person named this rung."""
 
     rung: Rung
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)

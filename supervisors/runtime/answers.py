@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from supervisors.core.errors import RayvisorError
-from supervisors.runtime import reloading
+from supervisors.runtime import reloading, reporting
 from supervisors.runtime.places import place_of
 from supervisors.signals.client import Answer, PlaneClient
 from supervisors.signals.messages import AskStatus, Message, Order, Ordered, Resolve, Resolved, Status
@@ -138,7 +138,7 @@ class Answers:
         """A person answers a held recovery (REC-2)."""
         try:
             words = msgspec.json.decode(order.args or b"{}", type=HoldAnswer)
-            said = self._shell.recovering.answer(
+            progress = self._shell.recovering.answer(
                 order.id, words.who or order.who, words.why, words.rung, approve=order.call == APPROVE
             )
         except msgspec.MsgspecError as error:
@@ -146,7 +146,7 @@ class Answers:
         except RayvisorError as error:
             answer(Ordered(order.ref, "refused", order.id, detail=str(error)))
         else:
-            answer(Ordered(order.ref, "", order.id, detail=said))
+            answer(Ordered(order.ref, "", order.id, detail=reporting.words(progress)))
 
     # ------------------------------------------------------------ status
 

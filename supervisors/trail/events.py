@@ -9,6 +9,7 @@ from enum import StrEnum
 import msgspec
 
 from supervisors.core.errors import RayvisorError
+from supervisors.core.paths import life_id
 from supervisors.core.reasons import ExitReason
 
 #: Version of the event format this code writes; it reads this one and all before it.
@@ -139,7 +140,7 @@ class SequencedEvent(msgspec.Struct, frozen=True):
 
 def failure_id(path: str, incarnation: int) -> str:
     """The id that joins the events of one failure: the life that failed, as ``/cell/md#3``."""
-    return f"{path}#{incarnation}"
+    return life_id(path, incarnation)
 
 
 _encoder = msgspec.json.Encoder()

@@ -43,7 +43,7 @@ class Goal:
         """Nobody will go on with what was there."""
         head = top + "/"
         self.records.pop(top, None)
-        for kept in (self.places, self.cases, self.agreed):
+        for kept in (self.places, self.agreed):
             for path in [path for path in kept if path.startswith(head)]:
                 del kept[path]
         for path in [path for path in self.records if path.startswith(head)]:

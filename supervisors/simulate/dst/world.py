@@ -377,7 +377,7 @@ class World:
         above.deliver(self._hand_over, (above.shell, child_id, hold, approve))
 
     def _hand_over(self, shell: Shell, child_id: str, hold: str, approve: bool) -> None:
-        shell.hands.answer(child_id, hold, approve=approve)
+        shell.hands.answered(child_id, hold, approve=approve)
 
     def order(self, path: str, call: Call, child_id: str) -> None:
         """A person's order to a supervisor."""

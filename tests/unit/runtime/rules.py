@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from supervisors.core.paths import join
-from supervisors.runtime.hands import Hand
+from supervisors.recovery.ports import Hand
+from supervisors.runtime.peers import Peer
 from supervisors.signals.messages import (
     Assign,
     Promote,
@@ -112,7 +113,7 @@ class Rules:
         if state in (ChildState.STARTING, ChildState.STOPPING, ChildState.RESTARTING):
             self._break(f"{child_id} is {state} for ever")
 
-    def _hand(self, child_id: str, hand: Hand) -> None:
+    def _hand(self, child_id: str, hand: Hand[Peer]) -> None:
         child = self._world.shell.machine.children.get(child_id)
         if child is None:
             self._break(f"{child_id} is gone, its case is not")
@@ -122,7 +123,7 @@ class Rules:
             self._break(f"{child_id} is held by nobody")
         if hand.case.hold_id and not held and not child.waits_for:
             self._break(f"{child_id} is {child.state}, its case waits for a person")
-        if hand.peer is not None or hand.order is not None or hand.preserving or (hand.next and not child.waits_for):
+        if hand.life is not None or hand.order is not None or hand.preserving or (hand.next and not child.waits_for):
             self._break(f"{child_id} is at rest, in hand is {hand}")
         if hand.case.attempting is not None and not held and not child.waits_for:
             self._break(f"{child_id} is {child.state} and its case attempts {hand.case.attempting}")

@@ -18,12 +18,13 @@ from loguru import logger
 
 from supervisors.core.paths import join
 from supervisors.recovery.policy import DEFAULT_RULES, RecoverySpec, Rung, ValidationStep
+from supervisors.recovery.ports import Hand
 from supervisors.recovery.progress import State
 from supervisors.runtime import adoption, hosting, leasing, preserving, standbys, supervisor, validating
 from supervisors.runtime import detection as detection_module
 from supervisors.runtime.boot import HostBoot
 from supervisors.runtime.factory import HostFactory
-from supervisors.runtime.hands import Hand
+from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import GoalStore, HostRow
 from supervisors.runtime.supervisor import SupervisorShell
 from supervisors.signals.loop import PlaneLoop
@@ -331,6 +332,16 @@ class World:
         self.shell = self._shell()
         self.shell.start(adopt=True)
 
+    def start_supervisor_anew(self) -> None:
+        """What was left below it was ended; its parent starts one that adopts nobody."""
+        for host in self.hosts.values():
+            if host.alive and host.path:
+                host.die()
+        self.store.forget_below(PATH)
+        self.shell = self._shell()
+        self.shell.start(adopt=False)
+        self.run(1.0)
+
     def order(self, call: Call, child: str = "", args: str = "") -> list[Reply]:
         replies: list[Reply] = []
         self.shell.call(AdminCalled(f"r{next(self._numbers)}", call, child, args=args), replies.append)
@@ -354,7 +365,7 @@ class World:
         (found,) = [h for h in self.hosts.values() if h.alive and h.standby and h.path == join(PATH, child)]
         return found
 
-    def hand(self, child: str) -> Hand:
+    def hand(self, child: str) -> Hand[Peer]:
         return self.shell.recovering._hands[child]
 
     def case_state(self, child: str) -> State:

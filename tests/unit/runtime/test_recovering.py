@@ -158,8 +158,8 @@ def test_each_failed_state_is_waited_for_when_two_are_being_kept(make: Make) -> 
     hand = world.hand("a")
     hand.preserving = 0
     world.threads.parked.add("keep_it")
-    world.shell.recovering._preserve("a", hand, "one", wait=True)
-    world.shell.recovering._preserve("a", hand, "two", wait=True)
+    world.shell.recovering._keep_remains("a", hand, "one", wait=True)
+    world.shell.recovering._keep_remains("a", hand, "two", wait=True)
     world.threads._waiting, second = world.threads._waiting[:1], world.threads._waiting[1:]
     world.threads.go()
     world.run(0.1)

@@ -6,6 +6,7 @@ from supervisors.core.errors import RecoveryError
 from supervisors.recovery.messages import Outcome
 from supervisors.recovery.policy import Condition, RecoverySpec, Rule, Rung
 from supervisors.recovery.progress import State
+from supervisors.runtime.reporting import words
 from supervisors.trail.events import EventKind
 from supervisors.tree.messages import Call
 from supervisors.tree.model import Strategy
@@ -30,11 +31,11 @@ def held(make: Make, children: dict[str, RecoverySpec | None], child: str = "a",
 
 
 def approve(world: World, hold: str, who: str = "ada", rung: str = "") -> str:
-    return world.shell.recovering.answer(hold, who, "looked at", rung, approve=True)
+    return words(world.shell.recovering.answer(hold, who, "looked at", rung, approve=True))
 
 
 def reject(world: World, hold: str, who: str = "ada") -> str:
-    return world.shell.recovering.answer(hold, who, "flat", "", approve=False)
+    return words(world.shell.recovering.answer(hold, who, "flat", "", approve=False))
 
 
 def test_held_until_somebody_approves_and_siblings_go_on(make: Make) -> None:
@@ -65,6 +66,36 @@ def test_a_person_may_promote_a_standby_that_lags(make: Make) -> None:
     approve(world, world.hand("a").case.hold_id, rung="hot")
     world.up("a", 2)
     assert world.acting("a") is standby
+    world.check()
+
+
+def test_who_agrees_to_what_is_proposed_promotes_no_standby_that_lags(make: Make) -> None:
+    """Before: with warm and cold tried, hot was proposed, and agreeing to that lost acknowledged events."""
+    world = held(make, {"a": policy(Rung.HOT, Rung.MANUAL, standbys=1, rules=_MANUAL)})
+    standby = world.standby("a")
+    world.shell.standbys.lagging(standby.row.id, "too slow")
+    approve(world, world.hand("a").case.hold_id)
+    world.until(lambda: world.state("a") == "held" and world.hand("a").case.hold_id.endswith(":2"))
+    assert "lagging" in world.hand("a").case.progress(world.clock.now).message
+    approve(world, world.hand("a").case.hold_id, rung="hot")
+    world.up("a", 2)
+    assert world.acting("a") is standby
+    world.check()
+
+
+def test_a_hold_outlasts_a_supervisor_that_nobody_adopts(make: Make) -> None:
+    """Before: it crashed and all below it was ended; its next life started what waited for a person."""
+    world = make({"a": manual()})
+    world.store.put(started_utc="17")
+    world.acting("a").die()
+    world.until(lambda: world.state("a") == "held")
+    hold = world.hand("a").case.hold_id
+    world.crash_supervisor()
+    world.start_supervisor_anew()
+    assert world.state("a") == "held"
+    assert world.hand("a").case.hold_id == hold
+    approve(world, hold)
+    world.until(lambda: world.state("a") == "running")
     world.check()
 
 
