@@ -1,6 +1,5 @@
 """What a look at the machine finds of a run that nothing accounts for (INV-10)."""
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -11,12 +10,10 @@ from supervisors.core.errors import LaunchError
 from supervisors.faults.undo import FOLDER, UndoLog
 from supervisors.runtime.folders import Folders, folders_of
 from supervisors.runtime.store import GoalStore
+from supervisors.runtime.strays import stray_processes
 
 #: looks, and seconds between them: what is on its way out is gone by the last
 _LOOKS, _PAUSE = 10, 0.3
-#: how the titles of our hosts begin
-_HOSTS = ("ray::Host", "ray::rayvisor:/", "rayvisor:/")
-
 #: how the name of a host's Ray actor begins
 _ACTOR = "host-"
 #: files of a host: ``h-ID``, ``p-ID``, ``exit-ID``, ``fault-ID`` in the plane, ``ID.futex``, ``ID.sock`` beside it
@@ -62,7 +59,7 @@ def _look(data_dir: Path, store: GoalStore, actors: Callable[[], frozenset[str]]
         else []
     )
     return Leftovers(
-        tuple(hosts_left(data_dir, {row.pid for row in rows})),
+        tuple(stray_processes(data_dir, {row.pid for row in rows})),
         tuple(sorted(words for words, owner in names.items() if owner not in accounted)),
         tuple(files),
         tuple(faults),
@@ -83,24 +80,6 @@ def _files_of_hosts(folders: Folders) -> dict[str, str]:
             if owner is not None:
                 found[str(folder / name)] = owner[1] or owner[2]
     return found
-
-
-def hosts_left(data_dir: Path, known: set[int]) -> list[str]:
-    """Hosts of this system that the goal state does not know, and helpers of faults that are over."""
-    marker = str(folders_of(data_dir).token).encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) in known or int(entry.name) == os.getpid():
-            continue
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            # Ray writes the class's name into the title, or what the host calls itself
-            is_host = line.startswith(_HOSTS) and marker in (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if is_host or ("supervisors.runtime.helper" in line and str(data_dir) in line):
-            found.append(f"process {entry.name}: {line[:200]}")
-    return sorted(found)
 
 
 def _holds_any(entry: Path) -> bool:

@@ -22,6 +22,7 @@ from supervisors.core.paths import TreePath, parent_of
 from supervisors.faults.order import ArmedState
 from supervisors.faults.request import FaultRecord, RecordState
 from supervisors.faults.undo import FOLDER, UndoLog
+from supervisors.runtime import strays
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.faultplane import FaultPlane
 from supervisors.runtime.store import GoalStore, HostRow
@@ -265,9 +266,7 @@ class Reverter:
 
     def _anybody_lives(self, record: FaultRecord) -> bool:
         """Whether a process of the system may hold it, as far as that can be seen without the goal state."""
-        from supervisors.runtime.chaos_leftovers import hosts_left
-
-        return not record.hit.local or bool(hosts_left(self._data_dir, set()))
+        return not record.hit.local or bool(strays.stray_processes(self._data_dir, set()))
 
     def _files(self, record: FaultRecord) -> str | None:
         from supervisors.faults import files

@@ -17,7 +17,7 @@ from supervisors.faults.contender import RIVAL, Contest
 from supervisors.faults.order import FaultOrder
 from supervisors.faults.request import FaultRecord, FaultRequest, Hit, RecordState
 from supervisors.faults.undo import CLAIM, UndoLog
-from supervisors.runtime import chaos_leftovers, helper, watching
+from supervisors.runtime import helper, strays, watching
 from supervisors.runtime.contending import contest_in, noted
 from supervisors.runtime.injecting import Injector
 from supervisors.runtime.reverting import HELPER, HELPER_START, PATIENCE, Reverter
@@ -294,13 +294,13 @@ def test_a_goal_state_that_cannot_be_read_keeps_nobody_from_being_told(
         raise sqlite3.DatabaseError("database disk image is malformed")
 
     monkeypatch.setattr(GoalStore, "place", damaged)
-    monkeypatch.setattr(chaos_leftovers, "hosts_left", lambda data_dir, known: ["process 1: ray::Host"])
+    monkeypatch.setattr(strays, "stray_processes", lambda data_dir, known: ["process 1: ray::Host"])
     ended = reverter.revert(record, "asked")
     assert ended.state is RecordState.UNREVERTABLE
     assert "the goal state cannot be read: database disk image is malformed" in ended.why
     assert (supervisor.armed, life.armed) == ({}, {})
     # nothing of the system runs any more: nobody holds it
-    monkeypatch.setattr(chaos_leftovers, "hosts_left", lambda data_dir, known: [])
+    monkeypatch.setattr(strays, "stray_processes", lambda data_dir, known: [])
     assert reverter.revert(record, "again").state is RecordState.REVERTED
 
 
