@@ -99,6 +99,10 @@ class Hosting:
         if peer.gone or shell.machine.ended:
             world.kill(proc, "nobody needs it")
             return
+        if self.node_of(peer.id) != proc.node:  # while this one waited for the lease, its predecessor acted once more
+            world.kill(proc, "the newest journal is elsewhere")
+            self.failed(peer, "the newest journal is elsewhere")
+            return
         shell.assigned(peer, proc)
         if not proc.alive:  # its node was lost meanwhile
             world.notify(proc)

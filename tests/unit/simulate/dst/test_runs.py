@@ -44,6 +44,17 @@ def test_what_a_supervisor_left_is_ended_also_if_the_one_above_dies_before_it_co
     assert all(result.injected == 3 for result in results)
 
 
+def test_a_start_that_waited_for_its_lease_looks_once_more_where_the_newest_journal_is() -> None:
+    """The standby told to act stands still while its node is given up, and acts before the lease is another's."""
+    faults = [
+        Fault(19.0, "stop_at_step", "/w0", {"step": "ordered", "seconds": 1.2}),
+        Fault(20.0, "partition", "n2", {"seconds": 2.6}),
+        Fault(21.2, "kill", "/w0", {}),
+        Fault(24.5, "kill", "/w0", {}),
+    ]
+    assert [run(Options(seed=seed), faults).violation for seed in range(6)] == [None] * 6
+
+
 def test_each_run_has_at_least_two_hundred_faults_of_every_kind(totals: Totals) -> None:
     assert totals.fewest is not None
     assert totals.fewest >= 200
