@@ -227,11 +227,12 @@ def active(data_dir: DataDir = DEFAULT_DATA_DIR, json_: AsJson = False) -> None:
         table = Table("id", "fault", "path", "state", "left", box=None, pad_edge=False)
         for record in (*records, *stuck):
             left = f"{max(0.0, record.deadline - now):.1f} s"
-            ended = record.state is RecordState.UNREVERTABLE
-            table.add_row(record.order.id, record.order.kind, record.order.path, record.state, "" if ended else left)
+            table.add_row(
+                record.order.id, record.order.kind, record.order.path, record.state, "" if record.stuck else left
+            )
         out.print(table)
         for record in stuck:
-            err.print(f"{record.order.id}: {record.given_up}", style="red", markup=False)
+            err.print(f"{record.order.id}: {record.given_up or record.why}", style="red", markup=False)
         _complain(unreadable)
     if stuck or unreadable:
         raise typer.Exit(NOT_REVERTED)
@@ -298,6 +299,7 @@ def _record(record: FaultRecord, now: float) -> dict[str, object]:
         "run": order.run,
         "by": record.by,
         "why": record.why,
+        "given_up": record.given_up,
     }
 
 

@@ -121,7 +121,7 @@ class Course:
         while True:
             self._show()
             self._records = self._injector.wait_over(self._injection, _LOOK)
-            if not all(record.state in (RecordState.REVERTED, RecordState.UNREVERTABLE) for record in self._records):
+            if not all(record.ended for record in self._records):
                 continue
             over_at = over_at or time.monotonic()
             self._not_healed, final = self._look()

@@ -99,3 +99,13 @@ class FaultRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
     reverted_at: float = 0.0
     given_up: str = ""
+
+    @property
+    def stuck(self) -> bool:
+        """It was given up, and is perhaps being tried again."""
+        return bool(self.given_up) or self.state is RecordState.UNREVERTABLE
+
+    @property
+    def ended(self) -> bool:
+        """Nobody has to wait for it any more: it was undone, or is stuck."""
+        return self.stuck or self.state is RecordState.REVERTED

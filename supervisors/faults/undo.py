@@ -216,11 +216,11 @@ class UndoLog:
 
     def active(self) -> list[FaultRecord]:
         """Those that are neither closed nor given up, oldest first."""
-        return [record for record in self._records() if record.state in _OPEN and not record.given_up]
+        return [record for record in self._records() if not record.ended]
 
     def stuck(self) -> list[FaultRecord]:
         """Those that could not be undone, oldest first; also while one is tried again."""
-        return [record for record in self._records() if record.given_up]
+        return [record for record in self._records() if record.stuck]
 
     def get(self, fault_id: str) -> FaultRecord | None:
         """One record, open or closed."""

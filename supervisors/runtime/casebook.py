@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from supervisors.core.paths import TreePath
+from supervisors.core.paths import TreePath, is_below
 from supervisors.recovery.case import CaseRecord, RecoveryCase
+from supervisors.runtime.evidence import FAILED
 from supervisors.runtime.store import GoalStore
 
 if TYPE_CHECKING:
@@ -36,6 +37,15 @@ def forget_case(store: GoalStore, path: TreePath) -> None:
     """The child at ``path`` is gone for good."""
     store.forget(_CASE + path)
     store.forget(_HELD + path)
+
+
+def forget_cases(store: GoalStore, top: TreePath) -> None:
+    """The child at ``top`` and all below it are in the topology no more; another one may get such a path."""
+    for prefix in (_CASE, _HELD, FAILED):
+        for key, _ in store.like(prefix + top):
+            path = TreePath(key.removeprefix(prefix))
+            if path == top or is_below(path, top):
+                store.forget(key)
 
 
 def waits_on(store: GoalStore, path: TreePath) -> bool:

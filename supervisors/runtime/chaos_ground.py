@@ -167,7 +167,7 @@ class SystemGround:
                 if error.code != _UNKNOWN:
                     raise
                 continue  # it was over long ago
-            stuck += [record.order.id for record in ended if record.state is RecordState.UNREVERTABLE]
+            stuck += [record.order.id for record in ended if record.state is not RecordState.REVERTED]
         return tuple(stuck)
 
     def active(self) -> frozenset[str]:

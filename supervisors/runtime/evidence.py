@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 #: seconds what an actor said of the outside world counts
 _TOLD_FOR = 60.0
-_FAILED = "failed:"
+FAILED = "failed:"
 _EVIDENCE = "evidence:"
 
 
@@ -181,15 +181,15 @@ def told_evidence(store: "GoalStore", name: str) -> tuple[float | None, str]:
 
 def tell_failure(store: "GoalStore", path: str) -> None:
     """Write down that a child failed now."""
-    store.put(**{_FAILED + path: repr(time.monotonic())})
+    store.put(**{FAILED + path: repr(time.monotonic())})
 
 
 def forget_failure(store: "GoalStore", path: str) -> None:
     """The child at ``path`` is gone for good."""
-    store.forget(_FAILED + path)
+    store.forget(FAILED + path)
 
 
 def failures_within(store: "GoalStore", within: float) -> int:
     """Children of this system that failed within the last ``within`` seconds."""
     now = time.monotonic()
-    return sum(1 for _, at in store.like(_FAILED) if now - within <= float(at) <= now)
+    return sum(1 for _, at in store.like(FAILED) if now - within <= float(at) <= now)

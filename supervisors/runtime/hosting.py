@@ -241,6 +241,11 @@ class Hosting:
             return part.template.instance(child_id, args.encode() or b"{}")
         return part.workers[child_id]
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether the children come from a template, and go with their processes."""
+        return self._shell.part.template is not None
+
     def placement(self, child_id: str) -> PlacementSpec:
         """Where a child's process may run."""
         part = self._shell.part

@@ -40,7 +40,6 @@ _ARMING = 10.0
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 #: seconds between two looks whether there is a watchdog, and those it may be late with a deadline
 _LOOK_AFTER, _LATE = 0.5, 1.0
-_CLOSED = frozenset({RecordState.REVERTED, RecordState.UNREVERTABLE})
 
 
 class Injection(msgspec.Struct, frozen=True):
@@ -136,8 +135,8 @@ class Injector:
         return self._targets(kind, request, faults, self._log.unclosed())
 
     def active(self, *, own: bool = True) -> list[FaultRecord]:
-        """Faults that are not closed, oldest first; ``own``: only those of this injector."""
-        return [record for record in self._log.active() if not own or record.order.id in self._own]
+        """Faults that may act still, stuck ones too, oldest first; ``own``: only those of this injector."""
+        return [record for record in self._log.unclosed() if not own or record.order.id in self._own]
 
     # ------------------------------------------------------------ injecting
 
@@ -242,13 +241,13 @@ class Injector:
                 self._looked = time.monotonic()
                 watching.look_after(self._data_dir)
             now = [self._late(self._log.get(record.order.id) or record) for record in injection.records]
-            if all(record.state in _CLOSED for record in now) or time.monotonic() >= deadline:
+            if all(record.ended for record in now) or time.monotonic() >= deadline:
                 return now
             time.sleep(0.02)
 
     def _late(self, record: FaultRecord) -> FaultRecord:
         """Revert it if its time has been over for a while, unless somebody is at it."""
-        if record.state in _CLOSED or boot_time() < record.deadline + _LATE:
+        if record.ended or boot_time() < record.deadline + _LATE:
             return record
         return self._reverter.revert(record, "its time is over", wait=False)
 

@@ -181,6 +181,8 @@ class Recovering(Recoveries[Peer]):
         return casebook.kept_case(self._shell.store, self._path(child_id), self._shell.log)
 
     def _waits_on(self, child_id: str) -> bool:
+        if self._shell.hosting.is_dynamic:  # nobody starts again the child that waited; its id may be another's by now
+            return False
         return casebook.waits_on(self._shell.store, self._path(child_id))
 
     def _unwanted(self, child_id: str) -> None:

@@ -17,6 +17,7 @@ import msgspec
 
 from supervisors.core.errors import AdminError, LaunchError
 from supervisors.core.paths import ROOT, TreePath, id_of, parent_of
+from supervisors.runtime.casebook import forget_cases
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.reloading import APPLY, pack
 from supervisors.runtime.store import GoalStore, HostRow
@@ -242,6 +243,7 @@ class Reload:
             self._must(self._order(supervisor, "delete_child", child), "not_found")
         note = self._put(supervisor, there)
         self._store.undeclare(step.path)
+        forget_cases(self._store, TreePath(step.path))
         return note
 
     def _replace(self, step: Step, here: CompiledTopology, there: CompiledTopology) -> str:

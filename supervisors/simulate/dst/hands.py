@@ -1,10 +1,8 @@
 """Recovery in the simulated shell: the real rules (``supervisors.recovery.recoveries``) on simulated processes."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from supervisors.core.errors import RecoveryError
 from supervisors.core.paths import TreePath
 from supervisors.core.reasons import ExitReason, crash
 from supervisors.recovery.case import CaseRecord, RecoveryCase
@@ -77,7 +75,8 @@ class Hands(Recoveries["Peer"]):
 
     def answered(self, child_id: str, hold: str, *, approve: bool) -> None:
         """A person's answer; void when it is not held so any more."""
-        with suppress(RecoveryError):
+        hand = self._hands.get(child_id)
+        if hand is not None and hand.case.hold_id == hold:
             self.answer(hold, "op", "" if approve else "no", approve=approve)
 
     def waits_for_person(self, child_id: str) -> bool:
@@ -190,7 +189,8 @@ class Hands(Recoveries["Peer"]):
 
     def _waits_on(self, child_id: str) -> bool:
         kept = self._kept(child_id)
-        return kept is not None and kept.closed is None and kept.hold is not None
+        dynamic = self._shell.path in self._world.tree.pools
+        return not dynamic and kept is not None and kept.closed is None and kept.hold is not None
 
     def _unwanted(self, child_id: str) -> None:
         self._shell.standbys.drop(child_id)

@@ -35,6 +35,16 @@ def test_what_could_not_be_undone_counts_as_hit(system: FakeSystem, injector: In
     assert caught.value.code == 9009
 
 
+def test_what_could_not_be_undone_is_one_of_its_injector_until_it_is(system: FakeSystem, injector: Injector) -> None:
+    """A run that ends asks for it once more, and says so when it is in vain."""
+    fault_id = _stuck(system, injector, "delay", "/cell/a", "/cell/a")
+    assert [record.order.id for record in injector.active()] == [fault_id]
+    assert [record.stuck for record in injector.active()] == [True]
+    system.host("/cell/a").stubborn = False
+    until(lambda: injector.revert(fault_id)[0].state is RecordState.REVERTED, "undone")
+    assert injector.active() == []
+
+
 def test_what_could_not_be_undone_excludes_others(system: FakeSystem, injector: Injector) -> None:
     _stuck(system, injector, "slow_start", "/cell/a", "/cell")
     assert _code(injector, _ask("fail_start", "/cell/a")) == 9010

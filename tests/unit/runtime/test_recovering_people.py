@@ -296,3 +296,17 @@ def test_a_dynamic_child_that_is_held_can_be_approved(make: Make) -> None:
     world.up("d", 2)
     assert world.case_state("d") is State.RECOVERED
     world.check()
+
+
+def test_a_new_child_of_a_template_waits_for_nobody_elses_answer(make: Make) -> None:
+    world = make({"t": manual()}, strategy=Strategy.SIMPLE_ONE_FOR_ONE)
+    world.store.put(started_utc="17")
+    world.order(Call.START_CHILD, "d")
+    world.run(1.0)
+    world.acting("d").die()
+    world.until(lambda: world.state("d") == "held")
+    world.crash_supervisor()
+    world.start_supervisor_anew()
+    world.order(Call.START_CHILD, "d")
+    world.until(lambda: world.state("d") == "running")
+    world.check()

@@ -112,8 +112,12 @@ def test_an_apply_changes_what_differs_and_nothing_else(system: FakeSystem, appl
 def test_what_is_removed_leaves_no_trace(system: FakeSystem, apply: Apply) -> None:
     cell = BASE[BASE.index("    - id: cell") : BASE.index("    - id: pool")]
     new = compiled((cell, ""))
+    for path in ("/cell/b", "/feed"):  # another child may get that path, and is not to wait for the old one's answer
+        system.store.put(**{f"held:{path}": "17", f"recovery:{path}": "{}", f"failed:{path}": "1.0"})
     assert apply(new).error == ""
     assert stored(system) == new
+    left = [key for prefix in ("held:", "recovery:", "failed:") for key, _ in system.store.like(prefix)]
+    assert left == ["held:/feed", "recovery:/feed", "failed:/feed"]
     assert set(system.up) == {"/feed", "/pool"}
     assert [place.path for place in system.store.places() if place.path.startswith("/cell")] == []
 
