@@ -1,9 +1,20 @@
 """Rules for all tests: a test that is not marked ``ray`` must not start Ray."""
 
+import resource
 import sys
 from collections.abc import Iterator
 
 import pytest
+
+#: files that tests may have open at once: what stands for a process that was killed closes none of its own
+_OPEN_FILES = 8192
+
+
+def pytest_configure() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class RayStarted(AssertionError):

@@ -4,9 +4,7 @@ import errno
 import os
 import random
 import time
-import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +39,6 @@ class FaultyDisk:
         self._below = below
         self._faults: list[_Fault] = []
         self._paths: dict[int, Path] = {}
-        # who used it was killed, perhaps, and closed nothing: that ends with the process
-        weakref.finalize(self, _close_all, self._paths, below)
         self._synced: dict[int, bytes] = {}  # by inode
         self._names: dict[Path, dict[str, int]] = {}  # by folder: what its names stood for when it was last synced
         self._gone: dict[Path, bytes] = {}  # what synced names stood for that were removed or replaced since
@@ -287,9 +283,3 @@ def blend(durable: bytes, now: bytes, chance: random.Random, sector: int = 512) 
         end = min(size, cut - cut % sector + sector)
         result[cut:end] = old[cut:end]
     return bytes(result)
-
-
-def _close_all(descriptors: dict[int, Path], disk: Disk) -> None:
-    for fd in list(descriptors):
-        with suppress(OSError):
-            disk.close(fd)

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from supervisors.core.errors import FaultError, JournalFailed
 from supervisors.faults.disk import FaultDisk
+from supervisors.state.disk import REAL_DISK
 from supervisors.state.journal import JournalReader, JournalWriter, prepare, retain
 from supervisors.testing.clock import ManualClock
-from supervisors.testing.disk import FaultyDisk
 from tests.unit.faults.arming import Rig, order_of
 
 CALLS = ("open", "write", "preallocate", "truncate", "fdatasync", "fsync", "fsync_dir", "rename", "unlink", "all")
@@ -46,7 +46,7 @@ class FaultyJournals(RuleBasedStateMachine):
         self.removed = 0
         self.faults = 0
         self.rig = Rig(ManualClock(100.0))
-        self.disk = FaultDisk(FaultyDisk(), self.rig.slot, kill=die)
+        self.disk = FaultDisk(REAL_DISK, self.rig.slot, kill=die)
         self.writer: JournalWriter | None = None
 
     def teardown(self) -> None:
@@ -65,7 +65,7 @@ class FaultyJournals(RuleBasedStateMachine):
             self.writer.abandon()
         self.writer, self.honest = None, None
         self.rig = Rig(ManualClock(100.0))
-        self.disk = FaultDisk(FaultyDisk(), self.rig.slot, kill=die)
+        self.disk = FaultDisk(REAL_DISK, self.rig.slot, kill=die)
 
     @rule(quick=st.booleans(), prepared=st.booleans(), lying=st.sampled_from(["", "", "before", "between"]))
     def open(self, quick: bool, prepared: bool, lying: str = "") -> None:
