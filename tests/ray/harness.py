@@ -252,6 +252,19 @@ def gone(pid: int) -> bool:
         return True
 
 
+def runs_no_more(pid: int) -> bool:
+    """True when no code of a process can run, though its memory may take a while to go (see ``signals.deathwatch``)."""
+    if gone(pid):
+        return True
+    try:
+        flags = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[6])
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    except OSError:
+        return True
+    exiting, killed = 0x4, 1 << (signal.SIGKILL - 1)  # PF_EXITING; the mask of pending signals
+    return bool(flags & exiting or (int(status["SigPnd"], 16) | int(status["ShdPnd"], 16)) & killed)
+
+
 def in_order(found: Iterable[str], wanted: Iterable[str]) -> bool:
     """True when ``wanted`` is a subsequence of ``found``."""
     rest = iter(found)

@@ -21,7 +21,7 @@ from supervisors.state.lease_file import FileLeaseStore
 from supervisors.trail.events import EventKind
 from supervisors.trail.status import ChildStatus
 
-from .harness import CallFailed, Running, gone, until
+from .harness import CallFailed, Running, gone, runs_no_more, until
 from .recoveries import PATIENCE, noted, post, rayvisor, recovery_of, synced
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(120)]
@@ -270,7 +270,7 @@ def test_a_false_suspicion_is_proved_before_another_acts(bench: Bench) -> None:
         if row.token > before.epoch:
             break
         time.sleep(0.0005)
-    assert gone(before.pid), "the lease went to another while the suspect was alive"
+    assert runs_no_more(before.pid), "the lease went to another while the suspect was alive"
     after = bench.until_acting(before)
     bench.over(injection)
     assert after.epoch >= row.token > before.epoch
