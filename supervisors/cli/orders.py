@@ -10,11 +10,11 @@ import typer
 
 from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, err, existing, out, print_line
 from supervisors.core.errors import AdminError, LaunchError, RayvisorError, SpecError
-from supervisors.core.paths import ROOT, TreePath, id_of, parent_of, parse
+from supervisors.core.paths import ROOT, TreePath, failure_id, id_of, parent_of, parse
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.store import GoalStore
 from supervisors.signals.proc import pid_alive
-from supervisors.trail.events import EventKind, failure_id
+from supervisors.trail.events import EventKind
 from supervisors.trail.writer import TrailWriter
 
 PathArgument = Annotated[str, typer.Argument(help="A place in the tree, such as /cell/md.")]

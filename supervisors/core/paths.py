@@ -52,6 +52,6 @@ def is_below(path: TreePath, top: TreePath) -> bool:
     return path != top and (top == ROOT or path.startswith(f"{top}/"))
 
 
-def life_id(path: str, incarnation: int) -> str:
-    """One life of the child at ``path``, and the failure that ends it: ``/cell/md#3``."""
+def failure_id(path: str, incarnation: int) -> str:
+    """The id that joins all that belongs to one failure: the life that failed, as ``/cell/md#3``."""
     return f"{path}#{incarnation}"

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from functools import partial
 
 from supervisors.core.errors import RecoveryError
-from supervisors.core.paths import life_id
+from supervisors.core.paths import failure_id
 from supervisors.core.reasons import ExitReason, crash
 from supervisors.recovery.messages import (
     Abandon,
@@ -130,7 +130,7 @@ class Recoveries(RecoveryPorts[L]):
             hand = self._hands[child_id] = self._new_hand(child_id, policy, hand)
             hand.order = order
         self._suspect(child_id, reason)
-        failure = life_id(self._path(child_id), incarnation)
+        failure = failure_id(self._path(child_id), incarnation)
         self._step(child_id, hand, FailureSeen(failure, incarnation, reason, self._evidence(child_id, reason), at))
 
     # ------------------------------------------------------------ what happens to processes

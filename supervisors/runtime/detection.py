@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import zmq
 
+from supervisors.core.paths import failure_id
 from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
 from supervisors.runtime.agents import FRESH, Agents
 from supervisors.runtime.peers import FailureTimes, Peer
@@ -47,7 +48,7 @@ from supervisors.signals.messages import (
 )
 from supervisors.signals.verdicts import Change, Evidence, HeartbeatRule, PeerVerdict, Signal, Verdict
 from supervisors.spec.compiled import HeartbeatSpec
-from supervisors.trail.events import EventKind, failure_id
+from supervisors.trail.events import EventKind
 from supervisors.tree.messages import ChildExited, ChildIgnored, ChildReady, ChildStarted, ChildStartFailed
 
 if TYPE_CHECKING:

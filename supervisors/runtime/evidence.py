@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 #: seconds what an actor said of the outside world counts
 _TOLD_FOR = 60.0
+#: keys of the goal state, with a path behind: when a child failed last, monotonic seconds
 FAILED = "failed:"
 _EVIDENCE = "evidence:"
 

@@ -14,7 +14,7 @@ from types import TracebackType
 import msgspec
 
 from supervisors.core.errors import FaultError
-from supervisors.core.paths import parse
+from supervisors.core.paths import failure_id, parse
 from supervisors.faults.catalogue import Catalogue, FaultKind, Target, Where
 from supervisors.faults.kinds import CATALOGUE
 from supervisors.faults.order import FaultOrder, encode
@@ -30,7 +30,7 @@ from supervisors.runtime.faultplane import FaultPlane
 from supervisors.runtime.reverting import Reverter
 from supervisors.runtime.undoing import emergency_stop, end_faults, revert_faults, revert_found
 from supervisors.spec.compiled import FaultsSpec
-from supervisors.trail.events import EventKind, failure_id
+from supervisors.trail.events import EventKind
 from supervisors.trail.writer import TrailWriter
 
 __all__ = ["Injection", "Injector", "emergency_stop", "end_faults", "revert_faults"]

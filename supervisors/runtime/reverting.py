@@ -18,7 +18,7 @@ import msgspec
 
 from supervisors.core.clock import Clock
 from supervisors.core.errors import LaunchError
-from supervisors.core.paths import TreePath, parent_of
+from supervisors.core.paths import TreePath, failure_id, parent_of
 from supervisors.faults.order import ArmedState
 from supervisors.faults.request import FaultRecord, RecordState
 from supervisors.faults.undo import FOLDER, UndoLog
@@ -30,7 +30,7 @@ from supervisors.signals import pidfd
 from supervisors.signals.proc import pid_alive, process_start_time, read_evidence, wait_gone
 from supervisors.signals.verdicts import Evidence
 from supervisors.state.disk import REAL_DISK
-from supervisors.trail.events import EventKind, failure_id
+from supervisors.trail.events import EventKind
 from supervisors.trail.writer import TrailWriter
 
 #: seconds one fault is tried for before it counts as one that cannot be reverted

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from supervisors.core.paths import ROOT, TreePath, join
+from supervisors.core.paths import ROOT, TreePath, failure_id, join
 from supervisors.core.reasons import ExitKind, ExitReason, init_error
 from supervisors.faults.board import NO_FAULTS
 from supervisors.runtime import adoption
@@ -50,7 +50,7 @@ from supervisors.signals.messages import (
 )
 from supervisors.signals.proc import kill_certain, wait_gone
 from supervisors.spec.compiled import SupervisorPart, SystemSpec
-from supervisors.trail.events import EventKind, failure_id
+from supervisors.trail.events import EventKind
 from supervisors.trail.writer import TrailWriter
 from supervisors.tree.child import record_of
 from supervisors.tree.machine import SupervisorMachine

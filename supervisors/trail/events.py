@@ -9,7 +9,6 @@ from enum import StrEnum
 import msgspec
 
 from supervisors.core.errors import RayvisorError
-from supervisors.core.paths import life_id
 from supervisors.core.reasons import ExitReason
 
 #: Version of the event format this code writes; it reads this one and all before it.
@@ -136,11 +135,6 @@ class SequencedEvent(msgspec.Struct, frozen=True):
 
     seq: int
     event: TrailEvent
-
-
-def failure_id(path: str, incarnation: int) -> str:
-    """The id that joins the events of one failure: the life that failed, as ``/cell/md#3``."""
-    return life_id(path, incarnation)
 
 
 _encoder = msgspec.json.Encoder()

@@ -6,8 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+from supervisors.core.paths import failure_id
 from supervisors.core.reasons import ExitReason
-from supervisors.trail.events import EventKind, Scalar, TrailEvent, failure_id
+from supervisors.trail.events import EventKind, Scalar, TrailEvent
 
 #: Steps kept of one failure; a crash loop's later ones are counted only.
 MAX_STEPS = 48

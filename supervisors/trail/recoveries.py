@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from supervisors.trail.events import EventKind, Scalar, TrailEvent, failure_id
+from supervisors.core.paths import failure_id
+from supervisors.trail.events import EventKind, Scalar, TrailEvent
 
 
 class Tried(msgspec.Struct):

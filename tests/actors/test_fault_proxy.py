@@ -358,7 +358,7 @@ async def test_slow_close(rig: Rig) -> None:
     assert await reader.readexactly(1) == b"b"
     assert time.monotonic() - began < 1
     assert await reader.read() == b""
-    assert time.monotonic() - began >= 1
+    assert 1 <= time.monotonic() - began < 10
     writer.close()
 
 

@@ -20,9 +20,10 @@ from supervisors.chaos.history import (
     SupervisorFacts,
     tenures_of,
 )
+from supervisors.core.paths import failure_id
 from supervisors.core.reasons import ExitKind, ExitReason
 from supervisors.faults.kinds import CATALOGUE
-from supervisors.trail.events import EventKind, Scalar, TrailEvent, failure_id
+from supervisors.trail.events import EventKind, Scalar, TrailEvent
 
 KILLED = ExitReason(ExitKind.KILLED, "ended by a signal")
 SHUTDOWN = ExitReason(ExitKind.SHUTDOWN)

@@ -19,9 +19,10 @@ from supervisors.chaos.document import (
 )
 from supervisors.chaos.systems import PlaceFacts
 from supervisors.chaos.verdicts import Invariant, State, Verdict, Violation
+from supervisors.core.paths import failure_id
 from supervisors.core.reasons import ExitKind, ExitReason
 from supervisors.faults.kinds import CATALOGUE
-from supervisors.trail.events import EventKind, Scalar, TrailEvent, failure_id
+from supervisors.trail.events import EventKind, Scalar, TrailEvent
 from supervisors.trail.status import ChildStatus, StandbyStatus, SupervisorStatus, SystemStatus
 
 _READ: TypeAdapter[Probe] = TypeAdapter(Probe)

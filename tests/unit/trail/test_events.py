@@ -1,7 +1,8 @@
 import pytest
 
+from supervisors.core.paths import failure_id
 from supervisors.core.reasons import ExitKind, ExitReason, crash
-from supervisors.trail.events import MAX_LINE, EventKind, decode, encode, failure_id, salvage
+from supervisors.trail.events import MAX_LINE, EventKind, decode, encode, salvage
 from tests.unit.trail.support import event
 
 
