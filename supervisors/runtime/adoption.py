@@ -1,6 +1,5 @@
 """A replaced supervisor takes over what its predecessor left running (SUP-8): no healthy child dies for the crash."""
 
-import time
 from typing import TYPE_CHECKING
 
 from supervisors.core.reasons import ExitKind, ExitReason
@@ -12,8 +11,6 @@ from supervisors.tree.child import ChildState
 if TYPE_CHECKING:
     from supervisors.runtime.supervisor import SupervisorShell
 
-#: seconds that standbys get to tell how they stand
-_HEAR_FOR = 0.5
 _AWAY = ExitReason(ExitKind.KILLED, "ended while its supervisor was away")
 
 
@@ -34,21 +31,13 @@ def take_over(shell: "SupervisorShell") -> None:
     for row in record.children:
         shell.standbys.adopt(row.id)
         shell.recovering.adopt(row.id, running=row.id in alive)
-    _hear_standbys(shell, lost)
+    shell.standbys.hear(lost)
     held = tuple(child_id for child_id in shell.recovering.held() if child_id not in alive)
     effects = shell.machine.resume(record, alive, lost, shell.loop.now(), held)
     for row in record.children:
         place = places[row.id]
         shell.last_reasons.setdefault(row.id, place.reason)
     shell.carry_out(effects)
-
-
-def _hear_standbys(shell: "SupervisorShell", lost: dict[str, ExitReason]) -> None:
-    """Who died meanwhile may have a standby in sync: hear it before deciding. It answers in milliseconds."""
-    deadline = shell.loop.now() + _HEAR_FOR
-    while not all(shell.standbys.heard(child_id) for child_id in lost) and shell.loop.now() < deadline:
-        time.sleep(0.002)
-        shell.loop.drain(shell.socket)
 
 
 def _look_at(shell: "SupervisorShell", child_id: str, place: PlaceRow) -> ExitReason | None:

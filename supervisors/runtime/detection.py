@@ -96,14 +96,17 @@ class Detection:
 
     # ------------------------------------------------------------ peers
 
-    def watch(self, peer: Peer) -> None:
-        """Begin with a peer whose host is known: connect, watch its process, expect beats."""
+    def watch(self, peer: Peer, *, starting: bool = False) -> None:
+        """Begin with a peer whose host is known: connect, watch its process, expect beats.
+
+        ``starting``: it has yet to import, start or restore, and may be silent longer until it says it is up.
+        """
         shell, row = self._shell, peer.host
         assert row is not None
         self._connect(row.id, row.endpoint)
         rule = _rule(self._heartbeat(peer.id))
         # an agent stands in for the eyes of this machine; without its word nothing is proved (see ``_changed``)
-        peer.verdict = PeerVerdict(rule, shell.loop.now(), local=True)
+        peer.verdict = PeerVerdict(rule, shell.loop.now(), local=True, starting=starting)
         if row.local:
             assert self._watch is not None
             self._watch.watch(row.id, row.id, row.pid, row.start_time)
@@ -198,6 +201,8 @@ class Detection:
                 if isinstance(message, StateNoted):
                     shell.recovering.told.noted(peer, message)
             case StandbyState():
+                if peer.verdict is not None:
+                    peer.verdict.started()
                 shell.standbys.told(peer, message)
             case Promoted():
                 shell.standbys.promoted(peer, message)
@@ -214,6 +219,8 @@ class Detection:
                 shell.asked(message, lambda answer: shell.send(peer, answer))
             case Started():
                 peer.acknowledged = True
+                if peer.verdict is not None:
+                    peer.verdict.started()
                 shell.step(ChildStarted(peer.id, peer.incarnation))
             case Ready():
                 shell.step(ChildReady(peer.id, peer.incarnation))
@@ -272,6 +279,7 @@ class Detection:
             return
         if peer.end is None:
             shell.loop.drain(shell.socket)  # its last words may lie unread
+        shell.standbys.hear((peer.id,))
         stopping = shell.is_stopping(peer.id)
         reason = self._why(peer, kind, words, stopping)
         if peer.end is None and not stopping and peer.kill_reason is None:

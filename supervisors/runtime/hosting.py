@@ -106,7 +106,7 @@ class Hosting:
         shell.by_host[row.id] = peer
         shell.machine.dirty.add(peer.id)
         shell.persist()
-        shell.detection.watch(peer)
+        shell.detection.watch(peer, starting=True)
         kind, part = self._part_of(order)
         message = Assign(
             shell.child_path(peer.id),

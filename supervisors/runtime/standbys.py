@@ -4,6 +4,8 @@ A standby is a host that runs the child's class and keeps up with its primary bu
 primary is up, on another node where there is one, and made anew after each promotion and each loss.
 """
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,8 @@ _AFTER_FAILURE = 1.0
 _AFTER_FAILURE_CAP = 30.0
 #: seconds a standby's last word counts
 _FRESH = 1.0
+#: seconds standbys that were adopted get to tell how they stand
+_HEAR_FOR = 0.5
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Standbys:
         self._not_before: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._running = False
+        self._hear_until = 0.0
 
     def start(self) -> None:
         """Begin to look after them."""
@@ -109,9 +114,20 @@ class Standbys:
         standbys = [s for s in found if not s.peer.gone and not s.peer.retired and s.peer.end is None]
         return max(standbys, key=lambda s: (s.state == "synced", s.applied, -s.lag), default=None)
 
-    def heard(self, child_id: str) -> bool:
+    def _is_heard(self, child_id: str) -> bool:
         """All standbys of a child have told how they stand."""
         return all(standby.state != "starting" for standby in self._by_child.get(child_id, ()))
+
+    def hear(self, lost: Iterable[str]) -> None:
+        """Children died: where their standbys were adopted just now, let them tell how they stand before a decision.
+
+        They answer in milliseconds, and have ``_HEAR_FOR`` from the adoption on. A standby that is made anew is not
+        waited for.
+        """
+        shell, lost = self._shell, tuple(lost)
+        while shell.loop.now() < self._hear_until and not all(self._is_heard(child_id) for child_id in lost):
+            time.sleep(0.002)
+            shell.loop.drain(shell.socket)
 
     def lag_of(self, standby: Standby) -> float:
         """Seconds it was behind at its primary's last sign of life; older words count as lag."""
@@ -236,7 +252,7 @@ class Standbys:
         except (RayvisorError, KeyError):
             shell.hosting.discard(row)
             return
-        standby = self._add(child_id, row)
+        standby = self._add(child_id, row, starting=True)
         part = encode_spec(spec)
         shell.send(
             standby.peer, Assign(shell.child_path(child_id), 0, 0, "standby", part, shell.system_bytes, restart=True)
@@ -255,16 +271,17 @@ class Standbys:
                 continue
             standby = self._add(child_id, row)
             standby.peer.acknowledged = True
+            self._hear_until = shell.loop.now() + _HEAR_FOR
             shell.detection.attach(standby.peer, watched=True)
 
-    def _add(self, child_id: str, row: HostRow) -> Standby:
+    def _add(self, child_id: str, row: HostRow, *, starting: bool = False) -> Standby:
         shell = self._shell
         peer = Peer(child_id, 0, 0, host=row, since=shell.loop.now(), standby=True)
         standby = Standby(peer, told_at=shell.loop.now())
         self._by_child.setdefault(child_id, []).append(standby)
         self._by_host[row.id] = standby
         shell.by_host[row.id] = peer
-        shell.detection.watch(peer)
+        shell.detection.watch(peer, starting=starting)
         return standby
 
     def _feed(self, standby: Standby, primary: Peer) -> None:

@@ -19,6 +19,9 @@ EVIDENCE_EVERY = 0.05
 EVIDENCE_EVERY_HUNG = 0.2
 #: a starved process gets this many times ``hang_after`` before it counts as hung
 STARVED_STRETCH = 3.0
+#: and one that starts this many times: an import or a restore may hold the interpreter for seconds, and a start has
+#: a limit of its own (``start_timeout``, 30 s by default), as in OTP
+STARTING_STRETCH = 10.0
 
 
 class Verdict(StrEnum):
@@ -107,14 +110,17 @@ class PeerVerdict:
         rule: the time-outs.
         now: monotonic seconds; silence is counted from here until the first beat.
         local: the peer runs on this machine, so that ``/proc`` and the death watch can speak of it.
+        starting: it imports, starts or restores until ``started`` is called; unless it is stopped or gone, it counts
+            as hung only after ``STARTING_STRETCH`` times ``hang_after``.
     """
 
     __slots__ = (
         "_ask_from", "_beat_at", "_first", "_first_at", "_lag_now", "_lag_old", "_lag_until", "_limit", "_local",
-        "_loop_hung", "_progress", "_quiet", "_rule", "_stalled", "_verdict",
+        "_loop_hung", "_progress", "_quiet", "_rule", "_stalled", "_stretch",
+        "_verdict",
     )  # fmt: skip
 
-    def __init__(self, rule: HeartbeatRule, now: float, local: bool) -> None:
+    def __init__(self, rule: HeartbeatRule, now: float, local: bool, starting: bool = False) -> None:
         self._rule = rule
         self._local = local
         self._verdict = Verdict.HEALTHY
@@ -129,6 +135,7 @@ class PeerVerdict:
         self._limit = rule.silence
         self._quiet = True  # nothing to look into besides the silence
         self._ask_from = now
+        self._stretch = STARTING_STRETCH if starting else 1.0
 
     @property
     def verdict(self) -> Verdict:
@@ -144,6 +151,11 @@ class PeerVerdict:
     def lag(self) -> float:
         """Seconds by which each time-out is widened now: the observer's greatest lag of the last 1-2 s (DET-9)."""
         return max(self._lag_now, self._lag_old)
+
+    def started(self) -> None:
+        """Its start is over: from now on ``hang_after`` counts as it is, and a loop that stands still from here."""
+        if self._stretch != 1.0:
+            self._stretch, self._stalled = 1.0, 0.0
 
     def beat_age(self, now: float) -> float:
         """Seconds since the last beat arrived."""
@@ -168,9 +180,7 @@ class PeerVerdict:
             self._stalled += max(gap, 0.0)
         if self._verdict is not Verdict.HEALTHY:
             return self._heal_by_beat(now, gap)
-        if self._stalled >= self._rule.hang_after + self.lag:
-            return self._stall(now)
-        return None
+        return self._stall(now) if self._stands_still() else None
 
     def notice(self, signal: Signal, now: float) -> Change | None:
         """Another signal fired. Certain ones make the peer dead; the next tick looks into the weak ones."""
@@ -228,9 +238,9 @@ class PeerVerdict:
             return self._silence(Verdict.SUSPECT, now, "not on this machine")
         if found is Evidence.STOPPED:
             return self._silence(Verdict.HUNG, now, "the process is stopped")
-        if found is not None and age > rule.hang_after + lag:
-            stretched = STARVED_STRETCH * rule.hang_after + lag
-            if found is not Evidence.STARVED or age > stretched:
+        if found is not None:
+            stretch = max(self._stretch, STARVED_STRETCH if found is Evidence.STARVED else 1.0)
+            if age > stretch * rule.hang_after + lag:
                 return self._silence(Verdict.HUNG, now, f"the process is {found}")
         return self._silence(Verdict.SUSPECT, now, f"the process is {found or Evidence.UNKNOWN}")
 
@@ -239,6 +249,9 @@ class PeerVerdict:
             return None  # before the text is made: this runs on each tick of a silent peer
         return self._worsen(verdict, Signal.MISSED_BEATS, now, f"{what}; {self._beats(now)}")
 
+    def _stands_still(self) -> bool:
+        return self._stalled >= self._stretch * self._rule.hang_after + self.lag
+
     def _stall(self, now: float) -> Change | None:
         self._loop_hung = True
         why = f"beats arrive, but progress stood at {self._progress} for {self._stalled:.3f} s"
@@ -246,7 +259,7 @@ class PeerVerdict:
 
     def _heal_by_beat(self, now: float, gap: float) -> Change | None:
         if self._first is Signal.HEALTH and self._verdict is Verdict.SUSPECT:
-            if self._stalled >= self._rule.hang_after + self.lag:
+            if self._stands_still():
                 return self._stall(now)
             return None  # beats say nothing about a failed check
         if self._loop_hung:
@@ -282,4 +295,4 @@ class PeerVerdict:
 
     def _limits(self) -> str:
         rule = self._rule
-        return f"limits {rule.silence:g}/{rule.hang_after:g} s, observer lag {self.lag:.3f} s"
+        return f"limits {rule.silence:g}/{self._stretch * rule.hang_after:g} s, observer lag {self.lag:.3f} s"

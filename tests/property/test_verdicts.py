@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from supervisors.signals.verdicts import (
     LAG_MEMORY,
-    STARVED_STRETCH,
+    STARTING_STRETCH,
     Change,
     Evidence,
     HeartbeatRule,
@@ -30,10 +30,11 @@ RULES = st.builds(
 class Life(RuleBasedStateMachine):
     """One peer, one observer; the model keeps only what the rules speak of."""
 
-    @initialize(beat=RULES, local=st.booleans())
-    def start(self, beat: HeartbeatRule, local: bool) -> None:
+    @initialize(beat=RULES, local=st.booleans(), starting=st.booleans())
+    def start(self, beat: HeartbeatRule, local: bool, starting: bool) -> None:
         self.rule, self.local, self.now = beat, local, 1000.0
-        self.peer = PeerVerdict(beat, self.now, local)
+        self.stretch = STARTING_STRETCH if starting else 1.0
+        self.peer = PeerVerdict(beat, self.now, local, starting)
         self.verdict = Verdict.HEALTHY
         self.first: tuple[Signal, float] | None = None
         self.progress = 0
@@ -89,9 +90,14 @@ class Life(RuleBasedStateMachine):
         if change is not None and change.verdict is not Verdict.DEAD:
             assert age > self.rule.silence + recent, "no verdict of silence while beats arrive in time"
         if change is not None and change.verdict is Verdict.HUNG and self.evidence is not Evidence.STOPPED:
-            assert age > self.rule.hang_after + recent
+            assert age > self.stretch * self.rule.hang_after + recent
         if age <= self.rule.silence and self.evidence is not Evidence.GONE:
             assert self.verdict is before
+
+    @rule()
+    def started(self) -> None:
+        self.stretch = 1.0
+        self.peer.started()
 
     @rule(signal=st.sampled_from(Signal))
     def notice(self, signal: Signal) -> None:
@@ -114,8 +120,9 @@ class Life(RuleBasedStateMachine):
     @rule(step=st.sampled_from([0.02, 0.05]))
     def silence_ends_in_a_verdict(self, step: float) -> None:
         """Whatever came before: silence for long enough is hung or dead here, unavailable or worse elsewhere."""
-        bound = STARVED_STRETCH * self.rule.hang_after + 2.0 + 2 * LAG_MEMORY + 3.0
+        bound = STARTING_STRETCH * self.rule.hang_after + 2.0 + 2 * LAG_MEMORY + 3.0
         end = self.now + bound
+        step *= self.stretch  # as many ticks as without a start
         self.died = self.died or (self.local and self.evidence is Evidence.GONE)
         while self.now < end:
             self.now += step

@@ -18,7 +18,7 @@ spares: 3
 metrics: {{enabled: false}}
 logs: {{rotate: 100KB, keep: 2, lines_per_second: 200}}
 defaults:
-  child: {{backoff: null, max_consecutive: null, heartbeat: {{hang_after: 1s}}}}
+  child: {{backoff: null, max_consecutive: null}}
   supervisor: {{backoff: null, max_consecutive: null, intensity: 1000, period: 10s}}
 tree:
   intensity: 1000
@@ -104,9 +104,52 @@ def _run(folder: Path, name: str, topology: str) -> Iterator[Running]:
         shutil.rmtree(system.data_dir)
 
 
+class _Shared:
+    """The shared system while tests are left that use it: it has forty processes, which beat ten times a second."""
+
+    def __init__(self, folder: Path, users: int) -> None:
+        self._folder = folder
+        self._users = users
+        self._run: Iterator[Running] | None = None
+        self._system: Running | None = None
+
+    def use(self) -> Iterator[Running]:
+        if self._system is None:
+            self._run = _run(self._folder, "shared", SHARED)
+            self._system = next(self._run)
+        yield self._system
+        self._users -= 1
+        if self._users == 0:
+            self.close()
+
+    def close(self) -> None:
+        run, self._run, self._system = self._run, None, None
+        if run is not None:
+            assert next(run, None) is None
+
+
+def _uses_shared(item: pytest.Item) -> bool:
+    return "shared" in getattr(item, "fixturenames", ())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the shared system come first, so that it can go before the others begin."""
+    here = Path(__file__).parent
+    mine = [item for item in items if item.path.parent == here]
+    ordered = iter(sorted(mine, key=lambda item: not _uses_shared(item)))
+    items[:] = [next(ordered) if item.path.parent == here else item for item in items]
+
+
 @pytest.fixture(scope="session")
-def shared(short_folder: Path) -> Iterator[Running]:
-    yield from _run(short_folder, "shared", SHARED)
+def _shared(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[_Shared]:
+    holder = _Shared(short_folder, sum(_uses_shared(item) for item in request.session.items))
+    yield holder
+    holder.close()
+
+
+@pytest.fixture
+def shared(_shared: _Shared) -> Iterator[Running]:
+    yield from _shared.use()
 
 
 @pytest.fixture(scope="module")

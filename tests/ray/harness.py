@@ -116,7 +116,7 @@ class Running:
         done = cli("down", "--data-dir", str(self.data_dir), "--json")
         assert done.returncode == 0, done.stdout + done.stderr
         # init reaps the last of them a moment after they were killed
-        until(lambda: not leftovers(self.data_dir), f"nothing is left: {leftovers(self.data_dir)}", 5.0)
+        until(lambda: not leftovers(self.data_dir), f"nothing is left: {leftovers(self.data_dir)}")
 
     def close(self) -> None:
         """Let go of what this process holds of it."""

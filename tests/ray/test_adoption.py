@@ -11,7 +11,7 @@ import pytest
 
 from supervisors.trail.events import EventKind
 
-from .harness import Running, cli, gone, leftovers, until
+from .harness import LONG, Running, cli, gone, leftovers, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 def get(system: Running, page: str) -> tuple[int, str]:
     """Status code and body of a page; 0 while nobody listens."""
     try:
-        with urllib.request.urlopen(f"{system.url}/{page}", timeout=5.0) as answer:
+        with urllib.request.urlopen(f"{system.url}/{page}", timeout=LONG) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -131,7 +131,7 @@ def test_down_without_a_launcher_ends_everything(cell: Running) -> None:
     done = cli("down", "--data-dir", str(cell.data_dir))
     assert done.returncode == 0, done.stderr
     assert all(gone(pid) for pid in pids.values())
-    until(lambda: not leftovers(cell.data_dir), f"nothing is left: {leftovers(cell.data_dir)}", 5.0)
+    until(lambda: not leftovers(cell.data_dir), f"nothing is left: {leftovers(cell.data_dir)}")
     stopped = [event.path for event in cell.trail(since=since) if event.kind == EventKind.CHILD_STOPPED]
     assert stopped == ["/counter", "/cell/b", "/cell/a", "/cell", "/"], "in reverse order of their start"
     again = cli("down", "--data-dir", str(cell.data_dir))

@@ -33,7 +33,7 @@ def run(short_folder: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
     finally:
         command("down")
     data = folder / ".rayvisor"
-    until(lambda: not leftovers(data), f"nothing is left: {leftovers(data)}", 5.0)
+    until(lambda: not leftovers(data), f"nothing is left: {leftovers(data)}")
 
 
 def test_an_actor_of_ones_own(run: Run) -> None:
@@ -57,7 +57,7 @@ def test_a_ledger_that_is_killed_again_and_again(run: Run, name: str, rung: str)
     """As docs/recovery.md and the files themselves say; what was acknowledged is there after each kill."""
     run("up", str(ROOT_FOLDER / "examples" / f"{name}.yaml"), "--detach")
     if rung == "warm":
-        until(lambda: '"checkpoint"' in run("trail", "--json"), "its first checkpoint", 20.0)
+        until(lambda: '"checkpoint"' in run("trail", "--json"), "its first checkpoint")
     for number in range(1, 6):
         if rung == "hot":
             until(lambda: '"synced"' in run("recovery", "status", "--json"), "its standby is in sync")

@@ -18,7 +18,7 @@ from supervisors.trail.events import EventKind, TrailEvent
 from supervisors.trail.status import ChildStatus
 
 from .conftest import _run
-from .harness import CallFailed, Running, cli, until
+from .harness import LONG, CallFailed, Running, cli, until
 
 pytestmark = pytest.mark.ray
 
@@ -31,7 +31,7 @@ spares: 3
 metrics: {enabled: false}
 faults: {enabled: true}
 defaults:
-  child: {backoff: null, max_consecutive: null, shutdown: 1s, heartbeat: {hang_after: 600ms}}
+  child: {backoff: null, max_consecutive: null, shutdown: 1s}
   supervisor: {backoff: null, max_consecutive: null, intensity: 1000, period: 10s}
 tree:
   intensity: 1000
@@ -61,7 +61,7 @@ class Bench:
     def endpoint(self, path: str) -> str:
         return self.store.hosts("path=? AND state='claimed'", (path,))[0].endpoint
 
-    def order(self, kind: str, path: str, seconds: float = 10.0, **params: str | float | bool) -> FaultOrder:
+    def order(self, kind: str, path: str, seconds: float = 20.0, **params: str | float | bool) -> FaultOrder:
         found = CATALOGUE.find(kind) if kind in CATALOGUE else None
         values = found.read(params) if found is not None else dict(params)
         standing = found is not None and found.where == "standing"
@@ -74,9 +74,9 @@ class Bench:
     def give(self, order: FaultOrder, at: str = "") -> FaultsNow | None:
         """Arm it where it belongs."""
         endpoint = self.endpoint(at or (DESK if order.about else order.path))
-        return self.plane.arm([(endpoint, order)], 3.0)[0]
+        return self.plane.arm([(endpoint, order)], 20.0)[0]
 
-    def arm(self, kind: str, path: str = VICTIM, seconds: float = 10.0, **params: str | float | bool) -> FaultOrder:
+    def arm(self, kind: str, path: str = VICTIM, seconds: float = 20.0, **params: str | float | bool) -> FaultOrder:
         order = self.order(kind, path, seconds, **params)
         answer = self.give(order)
         assert answer is not None, f"{kind}: no answer"
@@ -85,13 +85,13 @@ class Bench:
 
     def end(self, order: FaultOrder) -> None:
         at = DESK if order.about else order.path
-        left = self.plane.disarm(self.endpoint(at), order.id, 3.0)
+        left = self.plane.disarm(self.endpoint(at), order.id, 20.0)
         assert left is not None
         assert left.code == 0, left.error
         assert order.id not in [state.order.id for state in left.states]
 
     def armed(self, path: str) -> list[str]:
-        found = self.plane.armed(self.endpoint(path), 3.0)
+        found = self.plane.armed(self.endpoint(path), 20.0)
         assert found is not None
         return [state.order.kind for state in found]
 
@@ -103,7 +103,7 @@ class Bench:
             events = self.system.trail(order.path)
             return next((e for e in events if e.kind == EventKind.FAULT_FIRED and e.data["id"] == order.id), None)
 
-        return until(look, f"{order.kind} fired", 5.0)
+        return until(look, f"{order.kind} fired", LONG)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def clean(bench: Bench) -> Iterator[None]:
     for path in (VICTIM, PEER, CALM, BOOK, DESK):
         if path != DESK:
             bench.system.ready(path)
-        until(partial(bench.is_clean, path), f"{path} is rid of faults", 5.0)
+        until(partial(bench.is_clean, path), f"{path} is rid of faults", LONG)
 
 
 def first_signal(bench: Bench, before: ChildStatus, since: float) -> tuple[str, float]:
@@ -138,7 +138,7 @@ def first_signal(bench: Bench, before: ChildStatus, since: float) -> tuple[str, 
         events = bench.system.trail(before.path, since)
         return next((e for e in events if e.kind == EventKind.FIRST_SIGNAL and e.failure == name), None)
 
-    event = until(look, f"a first signal of {before.path}#{before.incarnation}", 15.0)
+    event = until(look, f"a first signal of {before.path}#{before.incarnation}", LONG)
     return str(event.data["signal"]), event.t - since
 
 
@@ -176,7 +176,7 @@ def test_a_supervisor_that_exits_is_replaced_and_its_children_live(bench: Bench)
     before = bench.system.ready(VICTIM)
     root, since = bench.system.supervisor_pid(DESK), time.monotonic()
     bench.give(bench.order("exit", DESK))
-    until(lambda: (found := bench.system.supervisor(DESK)) and found.pid not in (0, root), "another process", 20.0)
+    until(lambda: (found := bench.system.supervisor(DESK)) and found.pid not in (0, root), "another process", LONG)
     assert bench.system.event(EventKind.FIRST_SIGNAL, DESK, since).data["signal"] in CATALOGUE.find("exit").detected
     assert bench.system.ready(VICTIM).incarnation == before.incarnation
 
@@ -189,7 +189,7 @@ def test_starts_fail_so_often_and_then_no_more(bench: Bench) -> None:
     before = bench.system.kill(VICTIM)
     after = bench.system.ready(VICTIM, before.incarnation)
     assert after.incarnation == before.incarnation + 3, "two starts failed"
-    (state,) = bench.plane.armed(bench.endpoint(DESK), 3.0) or []
+    (state,) = bench.plane.armed(bench.endpoint(DESK), 20.0) or []
     assert (state.fired, state.seen) == (2, 2), "counted over all lives"
     bench.end(order)
     assert bench.armed(VICTIM) == [], "the present life is told as well"
@@ -210,7 +210,7 @@ def test_a_start_is_slow(bench: Bench) -> None:
 def test_a_crash_loop_takes_one_life_after_the_other(bench: Bench) -> None:
     before = bench.system.ready(VICTIM)
     order = bench.arm("crash_loop", seconds=60.0, after="50ms")
-    until(lambda: (c := bench.system.find(VICTIM)) and c.incarnation >= before.incarnation + 3, "three crashes", 20.0)
+    until(lambda: (c := bench.system.find(VICTIM)) and c.incarnation >= before.incarnation + 3, "three crashes", LONG)
     bench.end(order)
     alive = bench.system.ready(VICTIM, before.incarnation + 2)
     assert bench.system.ask(VICTIM, "life") == [alive.pid, alive.incarnation]
@@ -250,7 +250,7 @@ def test_calls_raise_hang_and_are_carried_out_in_the_end(bench: Bench) -> None:
     assert failed.value.kind == "CallTimeout"
     assert system.ask(VICTIM, "times") == carried_out, "other methods answer"
     bench.end(order)
-    until(lambda: system.ask(VICTIM, "times") == int(str(carried_out)) + 1, "the call that hung is carried out", 5.0)
+    until(lambda: system.ask(VICTIM, "times") == int(str(carried_out)) + 1, "the call that hung is carried out")
 
 
 def test_an_answer_that_is_lost_was_carried_out_once(bench: Bench) -> None:
@@ -272,7 +272,7 @@ def test_calls_are_late_lost_doubled_corrupted_and_well_again(bench: Bench, on: 
     caller, called, target = (PEER, VICTIM, VICTIM) if on == "calls" else (VICTIM, PEER, VICTIM)
 
     def ask(word: str) -> object:
-        return system.ask(caller, "ask", called, word, 1.0)
+        return system.ask(caller, "ask", called, word, 0.7 if word == "lost" else 15.0)
 
     order = bench.arm("delay", target, on=on, name="echo", delay="300ms")
     began = time.monotonic()
@@ -302,7 +302,7 @@ def test_casts_are_lost_and_published_items_change_places(bench: Bench) -> None:
     system.ask(VICTIM, "tell", PEER, "lost")
     bench.end(order)
     system.ask(VICTIM, "tell", PEER, "heard")
-    until(lambda: system.ask(PEER, "times") == before + 1, "one of two casts arrives", 5.0)
+    until(lambda: system.ask(PEER, "times") == before + 1, "one of two casts arrives")
 
     def connected() -> bool:
         system.ask(VICTIM, "say", [0])
@@ -364,7 +364,7 @@ def test_the_clock_of_an_actor_jumps_and_comes_back(bench: Bench) -> None:
 def test_an_actor_carries_out_its_own_and_ends_it_at_its_deadline(bench: Bench) -> None:
     bench.arm("slander", seconds=2.0, word="nonsense")
     assert bench.system.ask(VICTIM, "echo", "sense") == "nonsense"
-    until(lambda: bench.system.ask(VICTIM, "echo", "sense") == "sense", "it is over", 5.0)
+    until(lambda: bench.system.ask(VICTIM, "echo", "sense") == "sense", "it is over")
     answer = bench.give(bench.order("slander", VICTIM, word="refuse"))
     assert answer is not None
     assert (answer.code, bench.armed(VICTIM)) == (9023, [])

@@ -39,7 +39,7 @@ def folder(short_folder: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def nothing_left(data: str) -> None:
-    until(lambda: not leftovers(Path(data)), f"nothing is left: {leftovers(Path(data))}", 5.0)
+    until(lambda: not leftovers(Path(data)), f"nothing is left: {leftovers(Path(data))}")
 
 
 def one_error(text: str, code: str) -> None:
@@ -142,7 +142,7 @@ def test_a_signal_at_any_moment_of_the_start(folder: Path, moment: float, number
         if process.poll() is None:
             process.kill()
             process.communicate()
-    assert took < 10.0
+    assert took < 20.0
     assert "Traceback" not in text
     assert "SIGTERM received" not in text, "Ray's handler instead of ours"
     assert "dashboard" not in text, "a second Ray, started by a thread that was late"

@@ -36,7 +36,7 @@ tree:
   children:
     - id: hot
       children:
-        - {{id: ledger, {_LEDGER}, recovery: {{standbys: 1}}}}
+        - {{id: ledger, {_LEDGER}, recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}}}}}
     - id: warm
       children:
         - {{id: ledger, {_LEDGER}, recovery: {{ladder: [warm, cold], {_NOW}}}}}
@@ -60,7 +60,7 @@ tree:
               - {{name: well, worker: /watch/validate, method: connectivity}}
     - id: live
       children:
-        - {{id: ticker, actor: "tests.ray.actors:Ticker", recovery: {{standbys: 1}}}}
+        - {{id: ticker, actor: "tests.ray.actors:Ticker", recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}}}}}
         - {{id: reader, actor: "tests.ray.actors:TickReader"}}
     - id: watch
       children:

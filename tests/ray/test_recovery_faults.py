@@ -59,11 +59,11 @@ tree:
           recovery: {{ladder: [warm, cold], {_EACH_20}}}
     - id: stopped
       children:
-        - {{id: ledger, {_LEDGER}, recovery: {{standbys: 1}}}}
+        - {{id: ledger, {_LEDGER}, recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}}}}}
         - id: unwatched
           {_LEDGER}
-          heartbeat: {{interval: 1s, missed: 8, hang_after: 20s}}
-          recovery: {{standbys: 1, journal: {{standby_timeout: 500ms}}}}
+          heartbeat: {{interval: 1s, missed: 20, hang_after: 60s}}
+          recovery: {{standbys: 1, journal: {{standby_timeout: 2s}}}}
     - id: asked
       children:
         - {{id: ledger, {_LEDGER}, recovery: {{rules: [{{when: always, then: manual}}]}}}}
@@ -91,7 +91,7 @@ def system(short_folder: Path) -> Iterator[Running]:
 def _nobody_else(system: Running) -> Iterator[None]:
     """After each test every living process is one that somebody knows of."""
     yield
-    until(lambda: not strangers(system), "no process is left over", 10.0)
+    until(lambda: not strangers(system), "no process is left over")
 
 
 def _flip(file: Path, offset: int) -> None:
@@ -227,8 +227,8 @@ def test_a_standby_that_is_stopped_is_replaced_and_costs_nothing(system: Running
     post(system, path, "s0")
     since = time.monotonic()
     os.kill(standby, signal.SIGSTOP)
-    assert _timed(system, path, "s1") < 5.0, "it is waited for no longer than standby_timeout, and a bit"
-    assert _timed(system, path, "s2") < 0.5, "and then no more"
+    assert _timed(system, path, "s1") < 15.0, "it is waited for no longer than standby_timeout, and a bit"
+    assert _timed(system, path, "s2") < 0.9, "and then no more (1 s)"
     until(lambda: _told(system, path, since) & {"lagging", "lost"}, "the trail tells that it is out of sync")
 
     first = system.kill(path)
@@ -249,8 +249,8 @@ def test_a_standby_that_hangs_unseen_lags_and_catches_up(system: Running) -> Non
     post(system, path, "u0")
     since = time.monotonic()
     os.kill(standby, signal.SIGSTOP)
-    assert 0.3 < _timed(system, path, "u1") < 5.0, "it is waited for as long as standby_timeout says"
-    assert _timed(system, path, "u2") < 0.3, "and then no more"
+    assert 1.5 < _timed(system, path, "u1") < 15.0, "it is waited for as long as standby_timeout says"
+    assert _timed(system, path, "u2") < 1.5, "and then no more"
     until(lambda: _told(system, path, since) == {"lagging"}, "it is shown as lagging")
     child = system.find(path)
     assert child is not None

@@ -169,7 +169,7 @@ def test_a_child_that_will_not_stop_is_killed_at_its_time(healthy: Running) -> N
     until(lambda: gone(child.pid), "its process is gone")
     stopping = healthy.event(EventKind.CHILD_STOPPING, "/pool/deaf", since)
     killed = healthy.event(EventKind.CHILD_KILLED, "/pool/deaf", since)
-    assert 0.49 < killed.t - stopping.t < 2.0
+    assert 0.49 < killed.t - stopping.t < 10.0
 
 
 def test_a_child_that_stops_is_put_away_first_and_one_killed_brutally_is_not(healthy: Running) -> None:
@@ -197,7 +197,7 @@ def test_a_start_that_takes_too_long_is_killed(healthy: Running, path: str, conf
     assert failed.reason is not None
     assert failed.reason.kind is ExitKind.INIT_ERROR
     starting = healthy.event(EventKind.CHILD_STARTING, path, since)
-    assert limit - 0.01 < failed.t - starting.t < limit + 3.0
+    assert limit - 0.01 < failed.t - starting.t < limit + 10.0
     assert healthy.find(path) is None
     assert path not in {row.path for row in healthy.observer._store.hosts("state='claimed'")}
 

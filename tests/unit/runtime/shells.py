@@ -157,7 +157,7 @@ class World:
             patch.setattr(module, "wait_gone", self._wait_gone, raising=False)
         for module in (adoption, hosting, standbys, leasing):
             patch.setattr(module, "pid_alive", lambda pid, start: self._by_pid(pid).alive)
-        patch.setattr(adoption, "time", SimpleNamespace(sleep=self._sleep))
+        patch.setattr(standbys, "time", SimpleNamespace(sleep=self._sleep))
         patch.setattr(standbys, "ray", SimpleNamespace(nodes=lambda: [{"NodeID": HERE, "Alive": True}]))
         patch.setattr(detection_module, "DeathWatch", lambda notice, method, folder: FakeWatch(self, notice))
         patch.setattr(preserving, "stack_of", lambda pid, limit: "a stack\n")

@@ -289,6 +289,20 @@ def test_a_child_that_died_with_its_supervisor_is_replaced_by_its_standby(make: 
     world.check()
 
 
+def test_a_child_that_dies_just_after_it_was_adopted_is_replaced_by_its_standby(make: Make) -> None:
+    """Before: its death was decided on before its standby, adopted as well, had told how it stood."""
+    world = make({"a": policy(standbys=1)})
+    standby = world.standby("a")
+    world.crash_supervisor()
+    world.run(0.3)
+    world.replace_supervisor()
+    world.acting("a").die()
+    world.up("a", 1)
+    assert world.acting("a") is standby
+    assert standby.rung == "hot"
+    world.check()
+
+
 def test_a_standby_that_is_dead_is_not_waited_for(make: Make) -> None:
     """Before: a replaced supervisor stood still for half a second, listening for a standby that was dead."""
     world = make({"a": policy(standbys=1), "b": policy()})

@@ -10,9 +10,9 @@ RULE = HeartbeatRule()
 class Peer:
     """A verdict with a clock, ticked each 25 ms."""
 
-    def __init__(self, local: bool = True, rule: HeartbeatRule = RULE) -> None:
+    def __init__(self, local: bool = True, rule: HeartbeatRule = RULE, starting: bool = False) -> None:
         self.now = 100.0
-        self.verdict = PeerVerdict(rule, self.now, local)
+        self.verdict = PeerVerdict(rule, self.now, local, starting)
         self.evidence = Evidence.SLEEPING
         self.asked = 0
         self.progress = 0
@@ -159,6 +159,44 @@ def test_a_starved_process_that_starves_no_more_hangs() -> None:
     peer.silence(3.0)
     peer.evidence = Evidence.SLEEPING
     assert [change.verdict for change in peer.silence(0.1)] == [Verdict.HUNG]
+
+
+@pytest.mark.parametrize("evidence", [Evidence.RUNNING, Evidence.SLEEPING, Evidence.STARVED, Evidence.UNKNOWN])
+def test_who_starts_may_be_silent_for_as_long_as_an_import_holds_the_interpreter(evidence: Evidence) -> None:
+    peer = Peer(starting=True)
+    peer.evidence = evidence
+    assert [change.verdict for change in peer.silence(19.9)] == [Verdict.SUSPECT]
+    (hung,) = peer.silence(0.3)
+    assert hung.verdict is Verdict.HUNG, "also where start_timeout is infinity"
+    assert "0.3/20 s" in hung.why
+
+
+@pytest.mark.parametrize(("evidence", "verdict"), [(Evidence.STOPPED, Verdict.HUNG), (Evidence.GONE, Verdict.DEAD)])
+def test_a_start_hides_neither_a_stop_nor_an_end(evidence: Evidence, verdict: Verdict) -> None:
+    peer = Peer(starting=True)
+    peer.evidence = evidence
+    assert [change.verdict for change in peer.silence(0.35)] == [verdict]
+
+
+def test_a_loop_may_stand_still_in_a_start_and_its_time_begins_anew_after_it() -> None:
+    peer = Peer(starting=True)
+    assert peer.live(19.5, advance=False) == []
+    peer.verdict.started()
+    assert peer.live(1.5, advance=False) == []
+    (change,) = peer.live(1.0, advance=False)
+    assert (change.verdict, change.signal) == (Verdict.HUNG, Signal.STALLED_LOOP)
+
+
+def test_a_start_that_stands_still_is_a_hang_in_the_end() -> None:
+    peer = Peer(starting=True)
+    assert [change.verdict for change in peer.live(21.0, advance=False)] == [Verdict.HUNG]
+
+
+def test_after_its_start_a_peer_has_no_more_time_than_others() -> None:
+    peer = Peer(starting=True)
+    peer.live(5.0, advance=False)
+    peer.verdict.started()
+    assert [change.verdict for change in peer.silence(2.1)] == [Verdict.SUSPECT, Verdict.HUNG]
 
 
 def test_a_remote_peer_is_unavailable_and_never_dead_by_silence() -> None:
