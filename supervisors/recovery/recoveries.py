@@ -189,7 +189,10 @@ class Recoveries(RecoveryPorts[L]):
         return hand if hand is not None and hand.life is life else None
 
     def not_begun(self, life: L) -> None:
-        """An attempt waits for its lease: its time counts from then. A silent store says nothing about the standby."""
+        """An attempt waited for its lease or its process, or still does: its time counts from now.
+
+        A silent store says nothing about the standby, and where processes are made slowly the next rung waits as long.
+        """
         hand = self.attempt_of(life)
         if hand is not None and not hand.abandoned and hand.case.attempting is not None:
             self._step(life.id, hand, AttemptBegun(hand.case.number))
@@ -305,8 +308,9 @@ class Recoveries(RecoveryPorts[L]):
     def _timer(self, child_id: str, hand: Hand[L], token: int) -> None:
         if hand.timers.pop(token, None) is None or hand.case.closed or self._stopped:
             return
-        if token == hand.case.attempt_timer and hand.life is None:
-            hand.late = True  # it has not begun, or was ended by others: its time does not count
+        waits = hand.life is None or not self._has_process(hand.life)
+        if token == hand.case.attempt_timer and waits:
+            hand.late = True  # it has no process yet, or was ended by others: its time does not count
             return
         self._step(child_id, hand, TimerFired(token))
 

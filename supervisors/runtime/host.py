@@ -5,7 +5,6 @@ restart, Ray never does. The class is generic, so a spare fits any child.
 """
 
 import asyncio
-import contextlib
 import faulthandler
 import os
 import threading
@@ -21,12 +20,12 @@ from supervisors.core.paths import TreePath
 from supervisors.core.reasons import SHUTDOWN, ExitReason, crash, init_error
 from supervisors.faults.board import FaultSlot
 from supervisors.runtime.bodies import Pulse, actor_clock, make_life, make_shell
-from supervisors.runtime.boot import HostBoot, check_build, extend_search
+from supervisors.runtime.boot import HostBoot
 from supervisors.runtime.calls import Caller, WrongIncarnation
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.context import HostContext
 from supervisors.runtime.places import PlaceFinder
-from supervisors.runtime.process import LazyLog, addresses, describe, keep_reason, leave, log_opener, preload
+from supervisors.runtime.process import LazyLog, addresses, describe, keep_reason, leave, log_opener, preload, prepare
 from supervisors.runtime.pubsub import Publisher
 from supervisors.runtime.questions import Questions
 from supervisors.runtime.repeats import Repeats
@@ -87,12 +86,7 @@ class Host:
 
     def __init__(self, boot: bytes) -> None:
         self._boot = msgspec.msgpack.decode(boot, type=HostBoot)
-        with contextlib.suppress(OSError):  # another machine may not have it
-            os.chdir(self._boot.cwd)
-        extend_search(self._boot.search)
-        check_build(self._boot.build)
-        for folder in (self._boot.plane_dir, self._boot.shm_dir, self._boot.data_dir):
-            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)  # on another machine nobody made them yet
+        prepare(self._boot)
         self._clock = SystemClock()
         self._path = ""
         self._incarnation = 0

@@ -106,6 +106,7 @@ class Hosting:
         shell.by_host[row.id] = peer
         shell.machine.dirty.add(peer.id)
         shell.persist()
+        shell.recovering.not_begun(peer)
         shell.detection.watch(peer, starting=True)
         kind, part = self._part_of(order)
         message = Assign(

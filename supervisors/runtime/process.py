@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import ctypes
 import importlib
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -14,7 +16,7 @@ import msgspec
 import ray
 
 from supervisors.core.reasons import ExitReason
-from supervisors.runtime.boot import HostBoot, HostInfo
+from supervisors.runtime.boot import HostBoot, HostInfo, check_build, extend_search
 from supervisors.signals.messages import Assign
 from supervisors.signals.proc import process_start_time
 from supervisors.spec.compiled import LogsSpec
@@ -32,6 +34,33 @@ def resident_bytes() -> int:
     """Resident memory of this process, in bytes."""
     with Path("/proc/self/statm").open("rb") as file:
         return int(file.read().split()[1]) * _PAGE
+
+
+def prepare(boot: HostBoot) -> None:
+    """Make this process fit to be a host: how it ends, where it stands, what it may import, where it writes.
+
+    Raises:
+        LaunchError: it runs other code than its maker.
+    """
+    end_at_once_on_sigterm()
+    with contextlib.suppress(OSError):  # another machine may not have it
+        os.chdir(boot.cwd)
+    extend_search(boot.search)
+    check_build(boot.build)
+    for folder in (boot.plane_dir, boot.shm_dir, boot.data_dir):
+        Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)  # on another machine nobody made them yet
+
+
+def end_at_once_on_sigterm() -> None:
+    """Give SIGTERM its default action back, whatever the thread this is called in.
+
+    Ray's handler ends the process in its own time: for up to seconds it would neither work nor be dead, and be taken
+    for hung. A process that is to end in order is told so by its supervisor.
+    """
+    default = ctypes.CDLL(None).signal
+    default.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    default.restype = ctypes.c_void_p
+    default(int(signal.SIGTERM), None)  # SIG_DFL is the null pointer
 
 
 def preload(modules: tuple[str, ...]) -> None:

@@ -39,16 +39,16 @@ class Fault:
 
 
 _DEATH = ("futex", "pidfd", "socket")
-#: what a process does on its way out may take longer than three beats where the machine is busy
+#: the stack is written first, which may take longer than three beats where the machine is busy
 _SLOW_DEATH = (*_DEATH, "missed_beats")
 FAULTS = {
     "SIGKILL": Fault("kill_self", ExitKind.KILLED, "dead", _DEATH, (int(signal.SIGKILL),)),
     "exception": Fault("fail", ExitKind.CRASH, "dead", ("exit_notice",), says="ValueError: the book is crossed"),
     "SIGSTOP": Fault("kill_self", ExitKind.HUNG, "hung", ("missed_beats",), (int(signal.SIGSTOP),)),
     "blocked loop": Fault("block", ExitKind.HUNG, "hung", ("stalled_loop",), (60,)),
-    "os._exit": Fault("exit_hard", ExitKind.KILLED, "dead", _SLOW_DEATH),
+    "os._exit": Fault("exit_hard", ExitKind.KILLED, "dead", _DEATH),
     "segfault": Fault("segfault", ExitKind.CRASH, "dead", _SLOW_DEATH, says="Segmentation fault"),
-    "SIGTERM": Fault("kill_self", ExitKind.KILLED, "dead", _SLOW_DEATH, (int(signal.SIGTERM),)),
+    "SIGTERM": Fault("kill_self", ExitKind.KILLED, "dead", _DEATH, (int(signal.SIGTERM),)),
 }
 
 

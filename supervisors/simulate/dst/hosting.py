@@ -104,6 +104,7 @@ class Hosting:
             self.failed(peer, "the newest journal is elsewhere")
             return
         shell.assigned(peer, proc)
+        shell.hands.not_begun(peer)
         if not proc.alive:  # its node was lost meanwhile
             world.notify(proc)
             return

@@ -214,6 +214,25 @@ def test_the_time_an_attempt_waits_does_not_count(make: Make) -> None:
     world.check()
 
 
+def test_the_time_a_rung_waits_for_a_process_is_not_its_own(make: Make) -> None:
+    """Before: of twenty that failed at once on a slow machine some took longer than warm may, and went on to cold."""
+    short = {"warm": 0.5, "cold": 0.5}
+    world = make({"a": policy(Rung.WARM, Rung.COLD, rules=_WARM, rung_timeout=short)}, spares=1)
+    world.executor.parked.add("make")
+    world.acting("a").die()
+    world.run(3.0)
+    assert failed_rungs(world) == []
+    world.plans_for("a", "worker", SILENT)
+    world.executor.go()
+    world.run(0.4)
+    assert failed_rungs(world) == [], "it has its whole time"
+    world.run(0.3)
+    assert failed_rungs(world) == ["warm"], "and no more than that"
+    world.up("a", 1)
+    assert world.rungs("a") == ["cold"]
+    world.check()
+
+
 def test_no_host_can_be_had(make: Make) -> None:
     world = make({"a": policy(Rung.COLD)}, spares=1)
     world.factory.refuses = "no node"
