@@ -1,4 +1,7 @@
-"""docs/operations.md has a row for every error code the source raises, and for no other; the same for metrics."""
+"""docs/operations.md has a row for every error code the source raises, and for no other; the same for metrics.
+
+docs/simulation.md has one for each planted bug.
+"""
 
 import ast
 import re
@@ -6,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from supervisors.chaos.codes import CODES as CHAOS_CODES
+from supervisors.simulate.dst.bugs import BUGS
 from supervisors.spec.codes import CODES
 from tests.docs.pages import ROOT
 
@@ -73,3 +77,9 @@ def test_every_metric_has_its_row() -> None:
     made |= {f"rayvisor_{name}" for name in re.findall(r'_(?:gauge|histogram)\("(\w+)"', source)}
     rows = set(re.findall(r"^\| `(rayvisor_\w+)` \|", _TEXT, flags=re.MULTILINE))
     assert rows == made
+
+
+def test_every_planted_bug_is_in_the_table_with_what_it_took_to_find_it() -> None:
+    text = (ROOT / "docs" / "simulation.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([a-z_]+)` \| .+ \| INV-\d+ \| \d+ \| \d+ \|$", text, re.MULTILINE)
+    assert rows == list(BUGS)

@@ -199,6 +199,12 @@ _FOUND: tuple[Bug, ...] = (
     Bug("temporary", "a temporary child is restarted", ("INV-7",), Parts(), tuple(_TEMPORARY)),
     Bug("late_notice", "news of an old life is taken for news of the present one", ("INV-6",), Parts(tell_apart=False)),
     Bug("adopt_blindly", "a replaced supervisor does not look who runs", ("INV-5", "INV-7"), Parts(check_lives=False)),
+    Bug(
+        "forget_hold",
+        "a supervisor that begins afresh starts children that wait for a person",
+        ("INV-7",),
+        Parts(keep_holds=False),
+    ),
     Bug("lose_death", "one death in ten is not told to the machine", ("INV-5", "INV-7", "INV-10"), Parts(hear=False)),
     Bug(
         "leave_orphans",

@@ -20,7 +20,7 @@ class Goal:
     """Durable from the moment it is written; the launching node is not lost in these runs."""
 
     def __init__(self) -> None:
-        self._epoch = 0
+        self.epoch = 0  #: the last one that was given
         #: what a crashed supervisor left, by its path
         self.records: dict[str, SupervisorRecord] = {}
         self.places: dict[str, Place] = {}
@@ -36,8 +36,8 @@ class Goal:
 
     def next_epoch(self) -> int:
         """Greater than every one before."""
-        self._epoch += 1
-        return self._epoch
+        self.epoch += 1
+        return self.epoch
 
     def forget_below(self, top: str) -> None:
         """Nobody will go on with what was there."""

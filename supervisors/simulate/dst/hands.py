@@ -14,7 +14,7 @@ from supervisors.recovery.evidence import (
     StandbyEvidence,
     UnknownEvidence,
 )
-from supervisors.recovery.messages import Attempt, Effect, Hold, RungFailed, Validate
+from supervisors.recovery.messages import Attempt, Closed, Drop, Effect, Hold, Release, RungFailed, Validate
 from supervisors.recovery.policy import RecoverySpec
 from supervisors.recovery.ports import Hand
 from supervisors.recovery.recoveries import Recoveries
@@ -168,6 +168,8 @@ class Hands(Recoveries["Peer"]):
                 case Hold(hold_id):
                     world.kernel.note("held", path)
                     world.ask_person(shell.path, child_id, hold_id)
+                case Release() | Drop() | Closed():
+                    world.oracle.hold_over(path)
                 case RungFailed():
                     world.rungs_failed += 1
                 case _:
@@ -183,6 +185,8 @@ class Hands(Recoveries["Peer"]):
         record = case.record()
         if self._shell.proc.alive:  # it may have crashed on the way
             self._world.goal.cases[record.path] = record
+            if case.hold_id:
+                self._world.oracle.held(record.path, case.hold_id)
 
     def _kept(self, child_id: str) -> CaseRecord | None:
         return self._world.goal.cases.get(self._path(child_id))
@@ -190,6 +194,7 @@ class Hands(Recoveries["Peer"]):
     def _waits_on(self, child_id: str) -> bool:
         kept = self._kept(child_id)
         dynamic = self._shell.path in self._world.tree.pools
+        kept = kept if self._world.parts.keep_holds else None
         return not dynamic and kept is not None and kept.closed is None and kept.hold is not None
 
     def _unwanted(self, child_id: str) -> None:

@@ -97,6 +97,7 @@ class Parts:
         reap: what is left below a supervisor that nobody adopts is ended.
         word: a primary acknowledges without a standby once its supervisor has written that down.
         keep_word: a replaced supervisor knows what was written down.
+        keep_holds: a supervisor that begins afresh knows which children wait for a person.
         cut: records that an opening cuts too much after a power failure.
     """
 
@@ -119,6 +120,7 @@ class Parts:
     reap: bool = True
     word: bool = True
     keep_word: bool = True
+    keep_holds: bool = True
     cut: int = 0
 
 

@@ -50,6 +50,8 @@ class Oracle:
         #: by supervisor: siblings that share the fate of one that failed, with the incarnation they had
         self._fates: dict[str, dict[str, int]] = {}
         self._rejected: set[str] = set()
+        #: holds nobody has answered, by path, with the newest epoch of then: an older life may be cut off and go on
+        self._holds: dict[str, tuple[str, int]] = {}
 
     def violated(self, invariant: str, path: str, what: str) -> None:
         """The first one counts."""
@@ -89,6 +91,9 @@ class Oracle:
         if not life.may_act():
             return
         world.kernel.note("acts", path, f"epoch {life.epoch} pid {life.proc.pid} on {life.proc.node}")
+        hold, newest = self._holds.get(path, ("", 0))
+        if hold and life.epoch > newest:
+            self.violated("INV-7", path, f"epoch {life.epoch} acts, and nobody has answered {hold}")
         epochs = self._epochs.setdefault(path, {})
         if life.epoch in epochs and epochs[life.epoch] != life.proc.pid:
             self.violated("INV-3", path, f"two lives act under epoch {life.epoch}")
@@ -155,6 +160,8 @@ class Oracle:
     def booted(self, shell: "Shell") -> None:
         """A supervisor begins afresh: so does what is counted of it."""
         path = shell.path
+        if path in self._world.tree.pools:  # its children are new ones, whatever they are called
+            self._holds = {held: hold for held, hold in self._holds.items() if held.rpartition("/")[0] != path}
         self._windows[path] = {}
         self._fates[path] = {}
         for key in [key for key in self._starts if key[0] == path]:
@@ -261,6 +268,17 @@ class Oracle:
         for other_id in group:
             if other_id != child_id and self._was_up(shell, other_id):
                 fates[other_id] = max(fates.get(other_id, 0), shell.peers[other_id].incarnation)
+
+    def held(self, path: str, hold: str) -> None:
+        """It is written down that a child waits for a person, whoever crashes from now on."""
+        if self._holds.get(path, ("", 0))[0] == hold:
+            return
+        row = self._world.store.read(path)
+        self._holds[path] = hold, max(self._world.goal.epoch, row.token if row is not None else 0)
+
+    def hold_over(self, path: str) -> None:
+        """It was answered or ran out of time, or the child is not wanted any more."""
+        self._holds.pop(path, None)
 
     def rejected(self, shell: "Shell", child_id: str) -> None:
         """A person decided that it stays down."""
