@@ -2,10 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+from supervisors.core.paths import ROOT, TreePath, parent_of
 from supervisors.core.reasons import ExitKind, ExitReason
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import PlaceRow
 from supervisors.signals.proc import kill_certain, pid_alive, wait_gone
+from supervisors.trail.events import EventKind
 from supervisors.tree.child import ChildState
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def take_over(shell: "SupervisorShell") -> None:
     for row in record.children:
         shell.standbys.adopt(row.id)
         shell.recovering.adopt(row.id, running=row.id in alive)
+    _end_unassigned(shell)
     shell.standbys.hear(lost)
     held = tuple(child_id for child_id in shell.recovering.held() if child_id not in alive)
     effects = shell.machine.resume(record, alive, lost, shell.loop.now(), held)
@@ -38,6 +41,17 @@ def take_over(shell: "SupervisorShell") -> None:
         place = places[row.id]
         shell.last_reasons.setdefault(row.id, place.reason)
     shell.carry_out(effects)
+
+
+def _end_unassigned(shell: "SupervisorShell") -> None:
+    """Hosts that the predecessor had claimed for a child and not written down as its own: nobody would assign them."""
+    for row in shell.store.hosts("state='claimed'"):
+        path = TreePath(row.path)
+        if not path.startswith(ROOT) or path == shell.path or row.id in shell.by_host:
+            continue  # of a node's agent, its own, or one that is attached
+        if parent_of(path) == shell.path:
+            shell.hosting.discard(row)
+            shell.trail.write(EventKind.ORPHAN_ENDED, "", data={"of": row.path, "host": row.id})
 
 
 def _look_at(shell: "SupervisorShell", child_id: str, place: PlaceRow) -> ExitReason | None:

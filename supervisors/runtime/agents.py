@@ -144,7 +144,7 @@ class Agents:
         if link is None or self._shell.machine.ended:
             return
         self._shell.log.warning("the agent on node {} is gone: {}", node[:8], words)
-        self._shell.store.drop_host(link.id)
+        self._shell.factory.forget(link.id)
         for peer in self._shell.by_host.values():
             if peer.host is not None and peer.host.node == node:
                 self.watch(peer)

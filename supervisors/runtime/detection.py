@@ -16,8 +16,8 @@ import zmq
 from supervisors.core.paths import failure_id
 from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
 from supervisors.runtime.agents import FRESH, Agents
+from supervisors.runtime.factory import bury_files
 from supervisors.runtime.peers import FailureTimes, Peer
-from supervisors.signals.beacon import remove_files
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
 from supervisors.signals.fault_messages import FaultFired, FaultsNow
 from supervisors.signals.messages import (
@@ -201,8 +201,8 @@ class Detection:
                 if isinstance(message, StateNoted):
                     shell.recovering.told.noted(peer, message)
             case StandbyState():
-                if peer.verdict is not None:
-                    peer.verdict.started()
+                if peer.verdict is not None and message.state == "synced":
+                    peer.verdict.started(now)
                 shell.standbys.told(peer, message)
             case Promoted():
                 shell.standbys.promoted(peer, message)
@@ -220,7 +220,7 @@ class Detection:
             case Started():
                 peer.acknowledged = True
                 if peer.verdict is not None:
-                    peer.verdict.started()
+                    peer.verdict.started(now)
                 shell.step(ChildStarted(peer.id, peer.incarnation))
             case Ready():
                 shell.step(ChildReady(peer.id, peer.incarnation))
@@ -280,6 +280,8 @@ class Detection:
         if peer.end is None:
             shell.loop.drain(shell.socket)  # its last words may lie unread
         shell.standbys.hear((peer.id,))
+        if shell.by_host.get(host) is not peer:
+            return  # another notice of the same end lay unread
         stopping = shell.is_stopping(peer.id)
         reason = self._why(peer, kind, words, stopping)
         if peer.end is None and not stopping and peer.kill_reason is None:
@@ -330,8 +332,7 @@ class Detection:
         except sqlite3.Error as error:
             # a disk without room must not keep a death from the machine; the next `up` finds the row and the dead pid
             self._shell.log.error("{}: its host stays in the goal state: {}", row.path, error)
-        bury_files(Path(self._shell.boot.plane_dir), row.id)
-        remove_files(Path(self._shell.boot.shm_dir), row.id)
+        bury_files(Path(self._shell.boot.plane_dir), Path(self._shell.boot.shm_dir), row.id)
 
     # ------------------------------------------------------------ what silence tells
 
@@ -441,12 +442,6 @@ class Detection:
 def is_local(peer: Peer) -> bool:
     """True when the peer's process runs on this machine's own node."""
     return peer.host is None or peer.host.local
-
-
-def bury_files(plane_dir: Path, host: str) -> None:
-    """Remove the sockets and notes of a host that is gone."""
-    for kind in ("h", "p", "exit", "fault"):
-        (plane_dir / f"{kind}-{host}").unlink(missing_ok=True)
 
 
 def _rule(spec: HeartbeatSpec) -> HeartbeatRule:

@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from supervisors.core.errors import LaunchError
 from supervisors.runtime.boot import HostBoot, HostInfo
 from supervisors.runtime.store import GoalStore, HostRow
+from supervisors.signals.beacon import remove_files
 from supervisors.signals.proc import kill_certain, pid_alive
 from supervisors.spec.compiled import PlacementSpec
 
@@ -31,6 +32,13 @@ CREATE_TIMEOUT = 60.0
 #: seconds before Ray is asked again about an actor that it calls unavailable
 _ASK_AGAIN = 0.5
 _ANYWHERE = frozenset({"any", "launch"})
+
+
+def bury_files(plane_dir: Path, shm_dir: Path, host: str) -> None:
+    """Remove the names of a host that is dead: sockets and notes in the one folder, the beacon's in the other."""
+    for kind in ("h", "p", "exit", "fault"):
+        (plane_dir / f"{kind}-{host}").unlink(missing_ok=True)
+    remove_files(shm_dir, host)
 
 
 def is_default(placement: PlacementSpec) -> bool:
@@ -73,7 +81,7 @@ class HostFactory:
             if row is not None:
                 if pid_alive(row.pid, row.start_time):
                     return row
-                self._store.drop_host(row.id)
+                self.forget(row.id)
                 continue
             if not self._in_the_making():
                 return self.create(path, placement)
@@ -150,7 +158,7 @@ class HostFactory:
                 info = msgspec.msgpack.decode(ray.get(ready[0]), type=HostInfo)
             except ray.exceptions.RayError as failure:
                 error = f"a host process failed to start: {_last_line(failure)}"
-                self._store.drop_host(row.id)
+                self.forget(row.id)
                 continue
             rows.append(self._up(row, info, state))
             made(rows[-1])
@@ -236,7 +244,7 @@ class HostFactory:
             try:
                 ray.get_actor(row.actor, namespace=self._boot.namespace)
             except ValueError:
-                self._store.drop_host(row.id)
+                self.forget(row.id)
                 continue
             return row
         return self.create(path, PlacementSpec(node=node))
@@ -250,7 +258,12 @@ class HostFactory:
         else:
             with contextlib.suppress(ValueError, ray.exceptions.RayError):  # gone already
                 ray.kill(ray.get_actor(row.actor, namespace=self._boot.namespace), no_restart=True)
-        self._store.drop_host(row.id)
+        self.forget(row.id)
+
+    def forget(self, host: str) -> None:
+        """Of a host that is dead for certain nothing is left: its row, its sockets and notes, its words."""
+        self._store.drop_host(host)
+        bury_files(Path(self._boot.plane_dir), Path(self._boot.shm_dir), host)
 
     def watch(self, row: HostRow, died: Callable[[str], None]) -> None:
         """Tell when Ray says that a host is dead (``died`` gets Ray's words, in a thread of Ray's)."""

@@ -64,7 +64,7 @@ class Hosting:
                     if shell.spares is not None:
                         shell.spares.claimed()
                     return
-                shell.store.drop_host(row.id)
+                shell.factory.forget(row.id)
 
         def make() -> None:
             try:
@@ -158,7 +158,7 @@ class Hosting:
         shell = self._shell
         if row.local and row.pid:
             kill_certain(row.pid, row.start_time)
-            shell.store.drop_host(row.id)
+            shell.factory.forget(row.id)
         elif not shell.machine.ended:
             shell.executor.submit(lambda: shell.factory.destroy(row))
         else:
@@ -202,6 +202,8 @@ class Hosting:
         shell.store.set_host_state(peer.host.id, "claimed")
         shell.machine.dirty.add(peer.id)
         shell.persist()
+        if peer.verdict is not None:
+            peer.verdict.starts()
         path = shell.child_path(peer.id)
         multiplier = shell.recovering.multiplier(peer.id)
         if shell.faults is not None:

@@ -10,6 +10,7 @@ from when it was asked for and for less than ``expire``; whoever gave it lets no
 unless that life is proved dead, and its replacement keeps to it: the time of the last word is in the goal state.
 """
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -114,7 +115,7 @@ class Leases:
                 )
                 return
             answer = store.acquire(path, peer.holder, spec.expire, proved_dead=dead, floor=shell.store.next_epoch())
-        except StoreUnavailable as error:
+        except (StoreUnavailable, sqlite3.Error) as error:  # the goal state's disk may be full
             why = str(error)
             soon(lambda: self._later(peer, row, spec, granted, _ASK_AGAIN, why))
             return

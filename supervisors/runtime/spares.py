@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisors.core.errors import RayvisorError
-from supervisors.runtime.detection import bury_files
 from supervisors.runtime.store import HostRow
 from supervisors.signals.client import PlaneClient
 from supervisors.signals.messages import Preload
@@ -75,8 +74,7 @@ class SparePool:
                     self.ready += 1
                     self._warm(row)
                 else:
-                    self._shell.store.drop_host(row.id)
-                    bury_files(Path(self._shell.boot.plane_dir), row.id)
+                    self._shell.factory.forget(row.id)
             elif row.creator != os.getpid():
                 coming += 1
         # claimed since the last look, by whichever supervisor: rest first

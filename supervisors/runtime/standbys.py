@@ -53,6 +53,7 @@ class Standby:
         fed_by: the primary's host it was told to follow.
         barred: its primary waits for it no longer: not in sync, whatever it says, until it has begun to catch up anew
             or a primary says that it waits for it.
+        adopted: a supervisor that was replaced had made it.
     """
 
     peer: Peer
@@ -64,6 +65,7 @@ class Standby:
     why: str = ""
     fed_by: str = ""
     barred: bool = False
+    adopted: bool = False
 
 
 class Standbys:
@@ -104,7 +106,7 @@ class Standbys:
                 self._shell.kill(standby.peer)
                 self._forget(standby)
                 if standby.peer.host is not None:
-                    self._shell.store.drop_host(standby.peer.host.id)
+                    self._shell.factory.forget(standby.peer.host.id)
 
     # ------------------------------------------------------------ questions
 
@@ -115,8 +117,11 @@ class Standbys:
         return max(standbys, key=lambda s: (s.state == "synced", s.applied, -s.lag), default=None)
 
     def _is_heard(self, child_id: str) -> bool:
-        """All standbys of a child have told how they stand."""
-        return all(standby.state != "starting" for standby in self._by_child.get(child_id, ()))
+        """All standbys of a child that were adopted have told how they stand, or never will."""
+        return not any(
+            standby.adopted and standby.state == "starting" and _may_tell(standby.peer)
+            for standby in self._by_child.get(child_id, ())
+        )
 
     def hear(self, lost: Iterable[str]) -> None:
         """Children died: where their standbys were adopted just now, let them tell how they stand before a decision.
@@ -125,9 +130,11 @@ class Standbys:
         waited for.
         """
         shell, lost = self._shell, tuple(lost)
-        while shell.loop.now() < self._hear_until and not all(self._is_heard(child_id) for child_id in lost):
-            time.sleep(0.002)
+        while not all(self._is_heard(child_id) for child_id in lost):
             shell.loop.drain(shell.socket)
+            if shell.loop.now() >= self._hear_until:
+                return
+            time.sleep(0.002)
 
     def lag_of(self, standby: Standby) -> float:
         """Seconds it was behind at its primary's last sign of life; older words count as lag."""
@@ -252,7 +259,7 @@ class Standbys:
         except (RayvisorError, KeyError):
             shell.hosting.discard(row)
             return
-        standby = self._add(child_id, row, starting=True)
+        standby = self._add(child_id, row)
         part = encode_spec(spec)
         shell.send(
             standby.peer, Assign(shell.child_path(child_id), 0, 0, "standby", part, shell.system_bytes, restart=True)
@@ -267,21 +274,21 @@ class Standbys:
         shell = self._shell
         for row in shell.store.standbys(shell.child_path(child_id)):
             if row.local and not pid_alive(row.pid, row.start_time):
-                shell.store.drop_host(row.id)  # what is dead is not waited for
+                shell.factory.forget(row.id)  # what is dead is not waited for
                 continue
             standby = self._add(child_id, row)
-            standby.peer.acknowledged = True
+            standby.peer.acknowledged = standby.adopted = True
             self._hear_until = shell.loop.now() + _HEAR_FOR
             shell.detection.attach(standby.peer, watched=True)
 
-    def _add(self, child_id: str, row: HostRow, *, starting: bool = False) -> Standby:
+    def _add(self, child_id: str, row: HostRow) -> Standby:
         shell = self._shell
         peer = Peer(child_id, 0, 0, host=row, since=shell.loop.now(), standby=True)
         standby = Standby(peer, told_at=shell.loop.now())
         self._by_child.setdefault(child_id, []).append(standby)
         self._by_host[row.id] = standby
         shell.by_host[row.id] = peer
-        shell.detection.watch(peer, starting=starting)
+        shell.detection.watch(peer, starting=True)
         return standby
 
     def _feed(self, standby: Standby, primary: Peer) -> None:
@@ -415,6 +422,11 @@ class Standbys:
                 "why": standby.why,
             },
         )
+
+
+def _may_tell(peer: Peer) -> bool:
+    row = peer.host
+    return row is not None and not peer.gone and (not row.local or pid_alive(row.pid, row.start_time))
 
 
 def _apart(placement: PlacementSpec, node: str, *, leased: bool, state: str) -> PlacementSpec:

@@ -21,8 +21,7 @@ from supervisors.runtime import cluster
 from supervisors.runtime.boot import SWITCH_INTERVAL, HostBoot, build_id
 from supervisors.runtime.census import STOPPING
 from supervisors.runtime.clock import SystemClock
-from supervisors.runtime.detection import bury_files
-from supervisors.runtime.factory import HostFactory, is_default
+from supervisors.runtime.factory import HostFactory, bury_files, is_default
 from supervisors.runtime.folders import DirectoryLock, Folders, clear
 from supervisors.runtime.store import GoalStore
 from supervisors.runtime.supervisor import SupervisorShell
@@ -344,7 +343,7 @@ class Warden:
             if row.local and row.pid:
                 wait_gone(row.pid, row.start_time, 2.0)
             self._store.drop_host(row.id)
-            bury_files(self.folders.plane, row.id)
+            bury_files(self.folders.plane, self.folders.shm, row.id)
 
     def abandon(self) -> None:
         """The launch failed or was broken off: leave nothing behind, unless it was there before. Twice is no error."""

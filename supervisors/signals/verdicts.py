@@ -152,10 +152,14 @@ class PeerVerdict:
         """Seconds by which each time-out is widened now: the observer's greatest lag of the last 1-2 s (DET-9)."""
         return max(self._lag_now, self._lag_old)
 
-    def started(self) -> None:
-        """Its start is over: from now on ``hang_after`` counts as it is, and a loop that stands still from here."""
+    def starts(self) -> None:
+        """It begins to start once more: a standby that takes over (see ``starting``)."""
+        self._stretch = STARTING_STRETCH
+
+    def started(self, now: float) -> None:
+        """Its start is over: ``hang_after`` counts as it is from ``now``, and so does a loop that stands still."""
         if self._stretch != 1.0:
-            self._stretch, self._stalled = 1.0, 0.0
+            self._stretch, self._stalled, self._beat_at = 1.0, 0.0, max(self._beat_at, now)
 
     def beat_age(self, now: float) -> float:
         """Seconds since the last beat arrived."""

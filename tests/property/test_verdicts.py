@@ -96,8 +96,10 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def started(self) -> None:
+        if self.stretch != 1.0:
+            self.last_beat = self.now  # a sign of life
         self.stretch = 1.0
-        self.peer.started()
+        self.peer.started(self.now)
 
     @rule(signal=st.sampled_from(Signal))
     def notice(self, signal: Signal) -> None:

@@ -9,6 +9,8 @@ import urllib.request
 
 import pytest
 
+from supervisors.runtime.chaos_leftovers import leftovers_of
+from supervisors.runtime.store import GoalStore
 from supervisors.trail.events import EventKind
 
 from .harness import LONG, Running, cli, gone, leftovers, until
@@ -73,6 +75,23 @@ def test_a_root_that_is_killed_is_replaced_and_its_children_adopted(cell: Runnin
     assert cell.pids() == before
     victim = cell.kill("/counter")
     cell.ready("/counter", victim.incarnation)
+
+
+def test_a_supervisor_killed_while_it_starts_a_child_leaves_no_process_and_no_name(cell: Running) -> None:
+    """A child's process is claimed, assigned, or half started when its supervisor goes, by chance."""
+    store = GoalStore(cell.data_dir)
+    for pause in (0.0, 0.004, 0.008, 0.015, 0.03):
+        cell.wait_up()
+        a, supervisor = cell.ready("/cell/a"), cell.supervisor_pid("/cell")
+        os.kill(a.pid, signal.SIGKILL)
+        time.sleep(pause)  # the moment is what is tried
+        os.kill(supervisor, signal.SIGKILL)
+        cell.ready("/cell/a", a.incarnation)
+    cell.wait_up()
+    left = leftovers_of(cell.data_dir, store, frozenset)
+    assert not left.any, left
+    assert len(store.hosts("path='/cell/a' AND state='claimed'")) == 1
+    store.close()
 
 
 def test_pages_tell_of_a_child_that_is_down(cell: Running) -> None:

@@ -235,6 +235,9 @@ class FakeFactory:
         self._world.hosts[row.id].kill()
         self._world.store.drop_host(row.id)
 
+    def forget(self, host: str) -> None:
+        self._world.store.drop_host(host)
+
     def watch(self, row: HostRow, died: Callable[[str], None]) -> None:
         self._world.ray[row.id] = died
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -10,13 +11,13 @@ from supervisors.recovery.messages import Outcome
 from supervisors.recovery.policy import Condition, RampSpec, RampStep, RecoverySpec, Rule, Rung, ValidationStep
 from supervisors.recovery.progress import State
 from supervisors.runtime.casebook import kept_case
-from supervisors.signals.messages import Exited
+from supervisors.signals.messages import Exited, Gone
 from supervisors.trail.events import EventKind
 from supervisors.tree.messages import Call, ShutdownOrdered
 
 from .conftest import Make
 from .shells import World, policy
-from .stage import DIES, SILENT
+from .stage import DIES, SILENT, WIRE, FakeSocket
 
 _RAMP = RampSpec((RampStep(0.0, 10.0), RampStep(0.1, 10.0), RampStep(1.0)))
 _CHECK = ValidationStep("well", "/watch", "well", attempts=1, timeout=1.0)
@@ -300,6 +301,39 @@ def test_a_child_that_dies_just_after_it_was_adopted_is_replaced_by_its_standby(
     world.up("a", 1)
     assert world.acting("a") is standby
     assert standby.rung == "hot"
+    world.check()
+
+
+def test_two_notices_of_one_end_are_one_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before: the second one, read while the standby was being heard, buried the child and told the machine as well."""
+    world = make({"a": policy(standbys=1)})
+    world.crash_supervisor()
+    world.run(0.3)
+    world.replace_supervisor()
+    monkeypatch.setattr(world.shell.detection.agents, "is_agent", lambda sender: sender == "agent")
+    dead = world.acting("a")
+    dead.die()
+    socket = cast(FakeSocket, world.shell.socket)
+    world.later(WIRE * 1.1, lambda: socket.arrive("agent", Gone(dead.row.id, "pidfd")))
+    world.up("a", 1)
+    assert len(world.lines("a", EventKind.FIRST_SIGNAL)) == 1
+    assert len(world.lines("a", EventKind.CHILD_EXITED)) == 1
+    world.check()
+
+
+def test_a_process_that_was_claimed_and_assigned_to_nobody_is_ended(make: Make) -> None:
+    """Before: it idled on, when its supervisor was killed between the two."""
+    world = make({"a": policy(standbys=1), "b": None})
+    kept = [world.acting("a"), world.standby("a"), world.acting("b"), world.host("/desk/a/below", "claimed")]
+    kept.append(world.host("/desk", "claimed"))
+    claimed = world.host("/desk/b", "claimed")
+    world.crash_supervisor()
+    world.run(0.3)
+    world.replace_supervisor()
+    world.run(1.0)
+    assert not claimed.alive
+    assert all(host.alive for host in kept)
+    assert world.store.host(claimed.row.id) is None
     world.check()
 
 

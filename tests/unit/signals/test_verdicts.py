@@ -181,10 +181,29 @@ def test_a_start_hides_neither_a_stop_nor_an_end(evidence: Evidence, verdict: Ve
 def test_a_loop_may_stand_still_in_a_start_and_its_time_begins_anew_after_it() -> None:
     peer = Peer(starting=True)
     assert peer.live(19.5, advance=False) == []
-    peer.verdict.started()
+    peer.verdict.started(peer.now)
     assert peer.live(1.5, advance=False) == []
     (change,) = peer.live(1.0, advance=False)
     assert (change.verdict, change.signal) == (Verdict.HUNG, Signal.STALLED_LOOP)
+
+
+def test_the_word_that_it_started_is_a_sign_of_life() -> None:
+    peer = Peer(starting=True)
+    peer.silence(5.0)
+    peer.verdict.started(peer.now)
+    assert peer.silence(1.9) == []
+    assert [change.verdict for change in peer.silence(0.3)] == [Verdict.HUNG]
+
+
+def test_a_standby_that_takes_over_starts_once_more() -> None:
+    peer = Peer(starting=True)
+    peer.live(1.0)
+    peer.verdict.started(peer.now)
+    peer.verdict.starts()
+    assert [change.verdict for change in peer.silence(10.0)] == [Verdict.SUSPECT]
+    peer.beat()
+    peer.verdict.started(peer.now)
+    assert [change.verdict for change in peer.silence(2.2)] == [Verdict.SUSPECT, Verdict.HUNG]
 
 
 def test_a_start_that_stands_still_is_a_hang_in_the_end() -> None:
@@ -195,7 +214,7 @@ def test_a_start_that_stands_still_is_a_hang_in_the_end() -> None:
 def test_after_its_start_a_peer_has_no_more_time_than_others() -> None:
     peer = Peer(starting=True)
     peer.live(5.0, advance=False)
-    peer.verdict.started()
+    peer.verdict.started(peer.now)
     assert [change.verdict for change in peer.silence(2.1)] == [Verdict.SUSPECT, Verdict.HUNG]
 
 
