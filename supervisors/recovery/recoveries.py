@@ -275,7 +275,7 @@ class Recoveries(RecoveryPorts[L]):
                 case Attempt():
                     hand.next, hand.named = effect, named
                 case Hold():
-                    hand.hold = effect
+                    hand.hold, hand.next = effect, None  # an attempt that never began must not begin without an answer
                 case Abandon(why):
                     self._abandon(child_id, hand, why)
                 case Release():

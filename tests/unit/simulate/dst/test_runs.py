@@ -55,6 +55,17 @@ def test_a_start_that_waited_for_its_lease_looks_once_more_where_the_newest_jour
     assert [run(Options(seed=seed), faults).violation for seed in range(6)] == [None] * 6
 
 
+def test_an_attempt_that_never_began_does_not_begin_once_a_person_is_asked() -> None:
+    """Cold waits for the end of a life on a lost node, runs out of time, and is still to hand when that life ends."""
+    faults = [
+        Fault(28.769725, "crash_at_step", "/w4", {"step": "ending"}),
+        Fault(34.134267, "store_down", "store", {"seconds": 7.6326}),
+        Fault(38.521573, "partition", "n1", {"seconds": 8.4717}),
+        Fault(45.960758, "dying_disk", "n1", {"seconds": 7.7149}),
+    ]
+    assert run(Options(seed=7413), faults).violation is None
+
+
 def test_each_run_has_at_least_two_hundred_faults_of_every_kind(totals: Totals) -> None:
     assert totals.fewest is not None
     assert totals.fewest >= 200
