@@ -308,8 +308,8 @@ class Recoveries(RecoveryPorts[L]):
     def _timer(self, child_id: str, hand: Hand[L], token: int) -> None:
         if hand.timers.pop(token, None) is None or hand.case.closed or self._stopped:
             return
-        waits = hand.life is None or not self._has_process(hand.life)
-        if token == hand.case.attempt_timer and waits:
+        has_process = hand.life is not None and self._has_process(hand.life)
+        if token == hand.case.attempt_timer and not has_process:
             hand.late = True  # it has no process yet, or was ended by others: its time does not count
             return
         self._step(child_id, hand, TimerFired(token))

@@ -261,7 +261,7 @@ class HostFactory:
         self.forget(row.id)
 
     def forget(self, host: str) -> None:
-        """Of a host that is dead for certain nothing is left: its row, its sockets and notes, its words."""
+        """Of a host that is dead, or was told to end, leave nothing: row, sockets and notes, words. From any thread."""
         self._store.drop_host(host)
         bury_files(Path(self._boot.plane_dir), Path(self._boot.shm_dir), host)
 

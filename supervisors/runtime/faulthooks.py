@@ -6,8 +6,10 @@ loop, plane messages to the plane's thread; each has roads of its own.
 
 import asyncio
 import random
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from supervisors.core.errors import CallTimeout
 from supervisors.faults.board import Armed, FaultBoard
@@ -67,7 +69,7 @@ class FaultHooks:
         self._from_plane: Road[_Framed] = Road(plane.call_later, plane.call_soon, _corrupt_frame)
         self._to_plane: Road[_Framed] = Road(plane.call_later, plane.call_soon, _corrupt_frame)
         if loop is not None:
-            later, soon = loop.call_later, loop.call_soon_threadsafe
+            later, soon = partial(_not_before, loop), loop.call_soon_threadsafe
             self._calls_in: Road[_Arguments] = Road(later, soon, _corrupt_arguments)
             self._calls_out: Road[_Arguments] = Road(later, soon, _corrupt_arguments)
             self._items: Road[bytes] = Road(later, soon, corrupt_bytes)
@@ -289,6 +291,20 @@ def _corrupt_frame(framed: _Framed, draw: random.Random) -> _Framed | None:
 def _settle(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _not_before(loop: asyncio.AbstractEventLoop, delay: float, job: Callable[[], None]) -> None:
+    """Run ``job`` after ``delay`` seconds, never sooner: timers of uvloop are rounded to whole milliseconds."""
+    at = time.monotonic() + delay
+
+    def look() -> None:
+        left = at - time.monotonic()
+        if left > 0.0:
+            loop.call_later(left, look)
+        else:
+            job()
+
+    loop.call_later(delay, look)
 
 
 def _tell_loop(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ from supervisors.runtime.factory import is_default
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import HostRow
 from supervisors.signals.messages import Assign, Promote
-from supervisors.signals.proc import kill_certain, pid_alive
+from supervisors.signals.proc import pid_alive
 from supervisors.spec.compiled import PlacementSpec, WorkerSpec
 from supervisors.spec.compiled import encode as encode_spec
 from supervisors.tree.child import ChildState
@@ -156,13 +156,10 @@ class Hosting:
     def discard(self, row: HostRow) -> None:
         """End a host that nobody needs."""
         shell = self._shell
-        if row.local and row.pid:
-            kill_certain(row.pid, row.start_time)
-            shell.factory.forget(row.id)
-        elif not shell.machine.ended:
-            shell.executor.submit(lambda: shell.factory.destroy(row))
+        if (row.local and row.pid) or shell.machine.ended:
+            shell.factory.destroy(row)  # a signal; or nothing else is to be done, and it may take its time
         else:
-            shell.factory.destroy(row)  # may take its time: nothing else is to be done
+            shell.executor.submit(lambda: shell.factory.destroy(row))
 
     # ------------------------------------------------------------ a standby
 

@@ -116,8 +116,7 @@ class PeerVerdict:
 
     __slots__ = (
         "_ask_from", "_beat_at", "_first", "_first_at", "_lag_now", "_lag_old", "_lag_until", "_limit", "_local",
-        "_loop_hung", "_progress", "_quiet", "_rule", "_stalled", "_stretch",
-        "_verdict",
+        "_loop_hung", "_progress", "_quiet", "_rule", "_stalled", "_stretch", "_verdict",
     )  # fmt: skip
 
     def __init__(self, rule: HeartbeatRule, now: float, local: bool, starting: bool = False) -> None:

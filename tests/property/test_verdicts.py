@@ -95,6 +95,11 @@ class Life(RuleBasedStateMachine):
             assert self.verdict is before
 
     @rule()
+    def starts_once_more(self) -> None:
+        self.stretch = STARTING_STRETCH
+        self.peer.starts()
+
+    @rule()
     def started(self) -> None:
         if self.stretch != 1.0:
             self.last_beat = self.now  # a sign of life

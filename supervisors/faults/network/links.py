@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import struct
+import time
 from collections.abc import Iterable
 from typing import Protocol, cast
 
@@ -74,7 +75,7 @@ class Side(asyncio.Protocol):
             return
         if lane is None:
             lane = self.lane = Lane(PLAIN, self.link.draw, self.carried - len(data))
-        lane.feed(data, owner.loop.time())
+        lane.feed(data, time.monotonic())
         self.pump()
 
     def eof_received(self) -> bool:
@@ -84,7 +85,7 @@ class Side(asyncio.Protocol):
         else:
             lane = self.lane or Lane(PLAIN, self.link.draw, self.carried)
             self.lane = lane
-            lane.finish(self.link.owner.loop.time())
+            lane.finish(time.monotonic())
             self.pump()
         return True  # the other direction goes on
 
@@ -107,7 +108,7 @@ class Side(asyncio.Protocol):
     def reshape(self, orders: Iterable[FaultOrder]) -> None:
         """Put the faults in ``orders``, and no others, into this direction."""
         shape = shape_of(orders, self.direction)
-        now = self.link.owner.loop.time()
+        now = time.monotonic()
         if self.lane is None:
             if shape == PLAIN:
                 return
@@ -128,7 +129,7 @@ class Side(asyncio.Protocol):
         if lane is None or other.transport is None or other.gone:
             self.steer()
             return
-        now = self.link.owner.loop.time()
+        now = time.monotonic()  # the time of uvloop is cut to whole milliseconds, and a delay must not be shorter
         while other._writable and (pieces := lane.take(now, _GULP)):
             if lane.shape.size:
                 for piece in pieces:
@@ -144,7 +145,7 @@ class Side(asyncio.Protocol):
         elif lane.empty and lane.shape == PLAIN:
             self.lane = None
         elif other._writable and (at := lane.next_at()) is not None:
-            self._timer = self.link.owner.loop.call_at(at, self.pump)
+            self._timer = self.link.owner.loop.call_later(max(0.0, at - now), self.pump)
         self.steer()
 
     def steer(self) -> None:

@@ -194,7 +194,8 @@ class Hands(Recoveries["Peer"]):
     def _waits_on(self, child_id: str) -> bool:
         kept = self._kept(child_id)
         dynamic = self._shell.path in self._world.tree.pools
-        kept = kept if self._world.parts.keep_holds else None
+        if not self._world.parts.keep_holds:
+            return False
         return not dynamic and kept is not None and kept.closed is None and kept.hold is not None
 
     def _unwanted(self, child_id: str) -> None:

@@ -277,7 +277,7 @@ class Oracle:
         self._holds[path] = hold, max(self._world.goal.epoch, row.token if row is not None else 0)
 
     def hold_over(self, path: str) -> None:
-        """It was answered or ran out of time, or the child is not wanted any more."""
+        """It was answered, or the child is not wanted any more."""
         self._holds.pop(path, None)
 
     def rejected(self, shell: "Shell", child_id: str) -> None:

@@ -152,7 +152,7 @@ class World:
 
     def _put_in_place(self) -> None:
         patch = self._patch
-        for module in (supervisor, adoption, hosting):
+        for module in (supervisor, adoption):
             patch.setattr(module, "kill_certain", self._kill)
             patch.setattr(module, "wait_gone", self._wait_gone, raising=False)
         for module in (adoption, hosting, standbys, leasing):

@@ -11,6 +11,7 @@ from typing import cast
 
 import msgspec
 import pytest
+import uvloop
 
 from supervisors.core.errors import CallTimeout
 from supervisors.core.reasons import ExitKind
@@ -446,6 +447,24 @@ async def test_calls_that_leave_are_late_doubled_and_lost(rig: Rig) -> None:
     assert calls.made == []
     await rig.end()
     assert await hooks.call_out(caller, "/b", "m", ((), {}), 3.0, False) == 7
+
+
+def test_a_delay_is_never_shorter_where_timers_are_of_whole_milliseconds() -> None:
+    async def run() -> None:
+        rig = await Rig(None, ()).up()
+        try:
+            caller = cast(Caller, Calls())
+            await rig.arm("delay", on="calls_out", delay="3.3ms")
+            for _ in range(40):
+                hooks = rig.hooks
+                assert hooks is not None
+                began = time.monotonic()
+                await hooks.call_out(caller, "/b", "m", ((), {}), 3.0, True)
+                assert time.monotonic() - began >= 0.0033
+        finally:
+            await rig.close()
+
+    uvloop.run(run())
 
 
 async def test_casts_and_items_that_leave_meet_their_own_faults(rig: Rig) -> None:

@@ -233,6 +233,22 @@ def test_the_time_a_rung_waits_for_a_process_is_not_its_own(make: Make) -> None:
     world.check()
 
 
+def test_an_attempt_that_never_began_does_not_begin_while_a_person_is_asked(make: Make) -> None:
+    """Before: its time ran out while it waited for the end of a life elsewhere, and it began once that had ended."""
+    short = {"warm": 0.5, "cold": 0.5}
+    world = make({"a": policy(Rung.WARM, Rung.COLD, rules=_WARM, rung_timeout=short)}, spares=1)
+    world.factory.remote = True
+    world.plans_for("a", "worker", SILENT)
+    world.acting("a").die()
+    world.until(lambda: failed_rungs(world) == ["warm", "cold"])
+    (far,) = [host for host in world.hosts.values() if not host.row.local]
+    world.ray[far.row.id]("it is dead")
+    world.run(600.0)  # longer than a person may take
+    assert world.state("a") == "held"
+    assert [host for host in world.hosts.values() if host.alive and host.path == "/desk/a"] == []
+    world.check()
+
+
 def test_no_host_can_be_had(make: Make) -> None:
     world = make({"a": policy(Rung.COLD)}, spares=1)
     world.factory.refuses = "no node"
