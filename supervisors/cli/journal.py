@@ -12,6 +12,8 @@ from rich.table import Table
 from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, existing, out, print_line
 from supervisors.core.errors import SpecError, StateError
 from supervisors.core.paths import parse
+from supervisors.runtime.homing import forget_home, home_of
+from supervisors.runtime.store import GoalStore
 from supervisors.state.folders import journal_folder
 from supervisors.state.journal import FindingKind, JournalReader, Record, Report
 from supervisors.state.journal.control import CONTROL
@@ -59,6 +61,34 @@ def dump(
             print_line(_as_json(record) if json_ else _for_people(record))
             if count == limit:
                 return
+
+
+@journal.command()
+def accept(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A place in the tree.")],
+    data_dir: DataDir = DEFAULT_DATA_DIR,
+    json_: AsJson = False,
+) -> None:
+    """Let a child go on from the journal it finds where it starts next, though a newer one is on the disk of another
+    node. What only that one has is lost: for a node that will not come back, where the tree does not come up without.
+    Where the child is held, name the rung instead (rayvisor recovery approve --rung).
+
+    Example: rayvisor journal accept /ledger
+    """
+    try:
+        place = parse(path)
+    except ValueError as error:
+        raise SpecError(str(error), code=1507, fix="a path as rayvisor tree shows it") from None
+    store = GoalStore(existing(data_dir))
+    home = home_of(store, place)
+    forget_home(store, place)
+    store.close()
+    if json_:
+        print_line(msgspec.json.encode({"path": place, "forgotten": home}).decode())
+    elif home is not None:
+        print_line(f"{place} goes on from the journal where it starts next; the newest one is on node {home.node[:8]}")
+    else:
+        print_line(f"{place} goes on from any journal already: nobody acted there yet")
 
 
 def find(place: str, data_dir: Path) -> Path:

@@ -112,8 +112,11 @@ class RecoveryPorts(ABC, Generic[L]):
     # ------------------------------------------------------------ processes
 
     @abstractmethod
-    def _begin_life(self, order: StartChild, rung: str) -> L:
-        """In a process of its own; ``rung`` says how it restores its state, empty: not at all."""
+    def _begin_life(self, order: StartChild, rung: str, *, named: bool = False) -> L:
+        """In a process of its own; ``rung`` says how it restores its state, empty: not at all.
+
+        From a journal that may not be the newest only when a person ``named`` this rung.
+        """
 
     @abstractmethod
     def _promote(self, order: StartChild, *, named: bool) -> L | str:

@@ -337,7 +337,7 @@ class Recoveries(RecoveryPorts[L]):
     def _begin(self, child_id: str, hand: Hand[L], order: StartChild, attempt: Attempt) -> None:
         hand.abandoned = False
         if attempt.rung is not Rung.HOT:
-            hand.life = self._begin_life(order, attempt.rung.value)
+            hand.life = self._begin_life(order, attempt.rung.value, named=hand.named)
         else:
             promoted = self._promote(order, named=hand.named)
             if isinstance(promoted, str):  # there was one when that was decided

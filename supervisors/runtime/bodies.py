@@ -89,6 +89,7 @@ def make_life(
         spec=spec,
         standby=order.kind == "standby",
         rung=order.rung,
+        elsewhere=order.elsewhere,
         leased_at=order.leased_at,
         holder=order.holder,
         boot=boot,

@@ -51,7 +51,7 @@ class HostBoot(msgspec.Struct, frozen=True):
 
 
 class HostInfo(msgspec.Struct, frozen=True):
-    """A host's answer: how to reach it."""
+    """A host's answer: how to reach it, and on which disk it journals (``supervisors.state.volume``)."""
 
     host: str
     pid: int
@@ -59,6 +59,7 @@ class HostInfo(msgspec.Struct, frozen=True):
     node: str
     endpoint: str
     pub: str
+    volume: str
 
 
 @cache

@@ -21,6 +21,7 @@ from supervisors.runtime.peers import FailureTimes, Peer
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
 from supervisors.signals.fault_messages import FaultFired, FaultsNow
 from supervisors.signals.messages import (
+    AskAct,
     AskAgree,
     AskStatus,
     Attach,
@@ -206,6 +207,8 @@ class Detection:
                 shell.standbys.told(peer, message)
             case Promoted():
                 shell.standbys.promoted(peer, message)
+            case AskAct():
+                shell.homing.asked(peer, message)
             case Checkpointed():
                 shell.recovering.told.checkpointed(peer, message)
             case EvidenceGiven():

@@ -60,7 +60,9 @@ class ShellEvidence:
         return StandbyEvidence(best.state == "synced", lag, f"pid {best.peer.host.pid}", why)
 
     def checkpoint(self) -> CheckpointEvidence:
-        """The newest checkpoint on this machine's disk, its checksum looked at."""
+        """The newest checkpoint on this disk, its checksum looked at; unknown where the state is on another one."""
+        if why := self._shell.homing.not_here(self._id):
+            return CheckpointEvidence(why=why)
         folder = checkpoint_folder(Path(self._shell.boot.data_dir), self._shell.child_path(self._id))
         if not folder.is_dir():
             return CheckpointEvidence(valid=False, why="it has no checkpoint")

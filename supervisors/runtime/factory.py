@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 import ray
@@ -41,6 +41,28 @@ def bury_files(plane_dir: Path, shm_dir: Path, host: str) -> None:
     remove_files(shm_dir, host)
 
 
+class _Node(NamedTuple):
+    """A live node, as Ray knows it."""
+
+    id: str
+    names: tuple[str, str]
+    labels: dict[str, str]
+    resources: dict[str, float]
+
+
+def _live_nodes() -> list[_Node]:
+    return [
+        _Node(
+            str(node["NodeID"]),
+            (str(node["NodeManagerAddress"]), str(node["NodeName"])),
+            dict(node.get("Labels", {})),
+            dict(node["Resources"]),
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
 def is_default(placement: PlacementSpec) -> bool:
     """True when the child may run in any spare of the launching node."""
     return (
@@ -67,14 +89,16 @@ class HostFactory:
 
     # ------------------------------------------------------------ making
 
-    def acquire(self, path: str, placement: PlacementSpec) -> HostRow:
+    def acquire(self, path: str, placement: PlacementSpec, near: str = "") -> HostRow:
         """A claimed host for ``path``: a spare, one that is being made for the pool, or a new one.
+
+        On the node ``near`` (empty: any) where the placement leaves that choice and that node lives.
 
         Raises:
             LaunchError: Ray could not make one in time.
         """
-        if not is_default(placement):
-            return self.create(path, placement)
+        if near or not is_default(placement):
+            return self.create(path, placement, near=near)
         deadline = time.monotonic() + CREATE_TIMEOUT
         while time.monotonic() < deadline:
             row = self._store.claim_spare(path, "")
@@ -94,13 +118,13 @@ class HostFactory:
         recent = time.monotonic() - CREATE_TIMEOUT
         return any(row.created > recent and Path(f"/proc/{row.creator}").exists() for row in rows)
 
-    def create(self, path: str, placement: PlacementSpec, state: str = "") -> HostRow:
-        """A new host, claimed for ``path`` (a spare when ``path`` is empty), or in another ``state``.
+    def create(self, path: str, placement: PlacementSpec, state: str = "", near: str = "") -> HostRow:
+        """A new host, claimed for ``path`` (a spare when ``path`` is empty), or in another ``state``; see ``acquire``.
 
         Raises:
             LaunchError: Ray could not make one in time, or no node satisfies the placement.
         """
-        return self.create_many(1, path, placement, state=state)[0]
+        return self.create_many(1, path, placement, state=state, near=near)[0]
 
     def create_many(
         self,
@@ -109,6 +133,7 @@ class HostFactory:
         placement: PlacementSpec | None = None,
         made: Callable[[HostRow], None] = lambda row: None,
         state: str = "",
+        near: str = "",
     ) -> list[HostRow]:
         """``count`` new hosts at once, written down as they come up.
 
@@ -118,14 +143,17 @@ class HostFactory:
             placement: where; None: the launching node.
             made: told of each.
             state: they get once they are up; empty: claimed or spare.
+            near: the node to prefer; empty: any.
 
         Raises:
             LaunchError: one of them did not come up in time.
         """
         placement = placement or PlacementSpec()
-        local = is_default(placement)
+        nodes = _live_nodes() if near or not is_default(placement) else []
+        near = near if any(node.id == near for node in nodes) else ""
+        local = is_default(placement) and near in ("", self.node)
         actor_class = _host_class()
-        options = self._options(path, placement)
+        options = self._options(path, placement, nodes, near)
         pending: dict[ray.ObjectRef[bytes], HostRow] = {}
         for _ in range(count):
             host = uuid.uuid4().hex[:12]
@@ -179,12 +207,13 @@ class HostFactory:
             local=row.local and info.node == self.node,
             endpoint=info.endpoint,
             pub=info.pub,
+            volume=info.volume,
             state=state or ("claimed" if row.path else "spare"),
         )
         self._store.add_host(up)
         return up
 
-    def _options(self, path: str, placement: PlacementSpec) -> dict[str, object]:
+    def _options(self, path: str, placement: PlacementSpec, nodes: "list[_Node]", near: str) -> dict[str, object]:
         options: dict[str, object] = {
             "lifetime": "detached",
             "max_restarts": 0,
@@ -192,14 +221,14 @@ class HostFactory:
             "num_cpus": placement.num_cpus,
             "resources": placement.resources or None,
         }
-        node = self._wanted_node(path, placement)
+        node = self._wanted_node(path, placement, nodes, near)
         if node:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node, soft=False)
         if placement.labels:
             options["label_selector"] = placement.labels
         return options
 
-    def _wanted_node(self, path: str, placement: PlacementSpec) -> str:
+    def _wanted_node(self, path: str, placement: PlacementSpec, nodes: "list[_Node]", near: str) -> str:
         """The node id to pin to, or an empty string when Ray may choose.
 
         A path that names itself in its ``anti_affinity`` means its standbys; they are kept apart by whoever makes them.
@@ -207,24 +236,27 @@ class HostFactory:
         Raises:
             LaunchError: no live node satisfies the placement.
         """
-        if is_default(placement) or placement.node == "launch":
-            return str(self.node)
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if placement.node == "launch":
+            return self.node
+        if is_default(placement):
+            return near or self.node
         if placement.node != "any":
             for node in nodes:
-                if placement.node in (node["NodeID"], node["NodeManagerAddress"], node["NodeName"]):
-                    return str(node["NodeID"])
+                if placement.node in (node.id, *node.names):
+                    return node.id
             raise LaunchError(f"no live node {placement.node!r}", code=2032, fix="see: ray list nodes")
         taken = {host.node for other in placement.anti_affinity if other != path for host in self._hosts_at(other)}
+        free = [
+            node.id
+            for node in nodes
+            if node.id not in taken
+            and placement.labels.items() <= node.labels.items()
+            and all(node.resources.get(name, 0.0) >= wanted for name, wanted in placement.resources.items())
+        ]
+        if near in free:
+            return near
         if not taken:
             return ""
-        free = [
-            str(n["NodeID"])
-            for n in nodes
-            if n["NodeID"] not in taken
-            and all(n.get("Labels", {}).get(k) == v for k, v in placement.labels.items())
-            and all(n["Resources"].get(k, 0.0) >= v for k, v in placement.resources.items())
-        ]
         if free:
             return free[0]
         if len(nodes) == 1:

@@ -41,10 +41,10 @@ class Hosting:
 
     # ------------------------------------------------------------ a new process
 
-    def begin(self, order: StartChild, rung: str = "") -> Peer:
-        """Bring up a life of a child in a process of its own; ``rung`` says how it restores its state."""
+    def begin(self, order: StartChild, rung: str = "", *, named: bool = False) -> Peer:
+        """Bring up a life of a child in a process of its own; ``rung`` (a person ``named`` it) restores its state."""
         shell = self._shell
-        peer = Peer(order.id, order.incarnation, 0, since=shell.loop.now(), rung=rung)
+        peer = Peer(order.id, order.incarnation, 0, since=shell.loop.now(), rung=rung, named=named)
         shell.peers[order.id] = peer
         if self.lease_of(order.id) is None:
             peer.epoch = shell.store.next_epoch()
@@ -55,8 +55,11 @@ class Hosting:
         shell = self._shell
         path = shell.child_path(peer.id)
         placement = self.placement(peer.id)
+        near = shell.homing.node_of(peer.id)
+        if near and is_default(placement) and (placement.node == "launch" or not shell.homing.not_here(peer.id)):
+            near = ""
         peer.attempts += 1
-        if is_default(placement):
+        if is_default(placement) and not near:
             while (row := shell.store.claim_spare(path, "")) is not None:
                 if pid_alive(row.pid, row.start_time):
                     peer.spare = True
@@ -68,7 +71,7 @@ class Hosting:
 
         def make() -> None:
             try:
-                row = shell.factory.acquire(path, placement)
+                row = shell.factory.acquire(path, placement, near)
             except Exception as error:  # noqa: BLE001 - whatever Ray raises, the start must not wait for ever
                 failure = error
                 shell.loop.call_soon(lambda: self.failed(peer, failure))
@@ -104,6 +107,7 @@ class Hosting:
             return
         peer.host = row
         shell.by_host[row.id] = peer
+        elsewhere = shell.homing.assigned(peer)
         shell.machine.dirty.add(peer.id)
         shell.persist()
         shell.recovering.not_begun(peer)
@@ -123,6 +127,7 @@ class Hosting:
             leased_at=peer.leased_at,
             holder=peer.holder,
             faults=shell.faults.for_life(peer.id) if shell.faults is not None else b"",
+            elsewhere=elsewhere,
         )
         shell.send(peer, message)
         shell.loop.call_later(ACK_TIMEOUT, lambda: self._check_acknowledged(peer, order, row))
@@ -205,7 +210,8 @@ class Hosting:
         multiplier = shell.recovering.multiplier(peer.id)
         if shell.faults is not None:
             shell.faults.hand_over(peer)
-        shell.send(peer, Promote(path, peer.incarnation, peer.epoch, peer.leased_at, multiplier, peer.holder))
+        ask = shell.homing.asks(peer)
+        shell.send(peer, Promote(path, peer.incarnation, peer.epoch, peer.leased_at, multiplier, peer.holder, ask))
 
     # ------------------------------------------------------------ what they are told
 

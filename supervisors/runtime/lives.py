@@ -6,6 +6,7 @@ from the beginning with its outputs shut; promotion opens them.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +25,12 @@ from supervisors.signals.loop import PlaneLoop
 from supervisors.signals.messages import (
     Agree,
     Applied,
+    AskAct,
     AskAgree,
     Exited,
     Feed,
     Join,
+    MayAct,
     Message,
     Promote,
     Promoted,
@@ -50,6 +53,8 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 _LOOK_EVERY = 0.002
+#: seconds until the supervisor is asked once more
+_ASK_AGAIN = 0.1
 
 
 class Life:
@@ -59,6 +64,7 @@ class Life:
         spec: of the worker; ``spec.recovery`` is set.
         standby: it stands by.
         rung: how it restores its state: warm, cold, or empty at a first start.
+        elsewhere: why it must not go on from the journal here; empty: it may.
         leased_at: seconds of the boot clock when its lease was asked for, 0 without one; holder: under which name.
         boot: of this host.
         state: where leases are kept (``SystemSpec.state``).
@@ -78,6 +84,7 @@ class Life:
         spec: WorkerSpec,
         standby: bool,
         rung: str,
+        elsewhere: str,
         leased_at: float,
         holder: str,
         boot: HostBoot,
@@ -107,6 +114,7 @@ class Life:
         self._log = log
         self._faults = faults
         self._rung = rung
+        self._elsewhere = elsewhere
         self._leased_at = leased_at
         self._holder = holder
         self._journal: ActorJournal | None = None
@@ -116,6 +124,7 @@ class Life:
         self._fed: Feed | None = None
         self._order: Promote | None = None
         self._ordered = asyncio.Event()
+        self._told_to_act = asyncio.Event()
         self._ordered_at = 0.0
         #: boot clock when the supervisor's last word that nobody else acts was asked for
         self._agreed_at = float("-inf")
@@ -154,6 +163,13 @@ class Life:
                 return
             self._hold_lease(self._context.epoch)
             return
+        if self._elsewhere:
+            raise RecoveryError(
+                self._elsewhere,
+                code=8023,
+                fix="bring that node back; to go on without what only it has, name the rung (rayvisor recovery approve"
+                " --rung) or, where the tree does not come up, say rayvisor journal accept",
+            )
         journal = self._journal = self._make_journal(target)
         if self.standby:
             await self._follow(journal)
@@ -202,11 +218,21 @@ class Life:
         self._hold_lease(order.epoch)
         await self._until_leased()
         promotion = await follower.promote(order.epoch, order.incarnation)
+        if order.ask:
+            await self._until_told(order)
         self._act(order)
         self._context.set_journal(journal)
         elapsed = self._clock.monotonic() - self._ordered_at
         sequence, behind = promotion.sequence, promotion.behind
         self._report(Promoted(order.path, order.incarnation, "journal", sequence, behind, elapsed))
+
+    async def _until_told(self, order: Promote) -> None:
+        """Everything is on this disk, which is not the one of the life before: the supervisor is to know that first."""
+        while not self._told_to_act.is_set():
+            self._report(AskAct(order.path, order.incarnation))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_ASK_AGAIN):
+                    await self._told_to_act.wait()
 
     async def promoted(self) -> None:
         """Of a shadow: wait until it acts."""
@@ -346,11 +372,13 @@ class Life:
                     self._shadow_feed()
             case Promote() if self._order is None:
                 self._promote(message)
+            case MayAct(_, incarnation) if self._order is not None and incarnation == self._order.incarnation:
+                self._loop.call_soon_threadsafe(self._told_to_act.set)
             case Resize(_, _, multiplier):
                 self._loop.call_soon_threadsafe(self._context.set_multiplier, multiplier)
             case Agree(_, incarnation, asked) if incarnation == self._context.incarnation:
                 self._agreed_at = max(self._agreed_at, asked)
-            case Join() | Applied() | Unfollow() | Records() | SnapshotPart() | Promote() | Agree():
+            case Join() | Applied() | Unfollow() | Records() | SnapshotPart() | Promote() | MayAct() | Agree():
                 return True  # late words about what is over
             case _:
                 return False

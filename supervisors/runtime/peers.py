@@ -24,6 +24,7 @@ class Peer:
         gone: its process is gone and the machine was told.
         spare: it came from a spare.
         rung: how it restores its state: hot, warm, cold, or empty at a first start.
+        named: a person named that rung.
         standby: it is no life of the child but stands by for the next one.
         retired: its supervisor ended it as a standby.
         leased_at: seconds of the boot clock when its lease was asked for, 0 without one; holder: under which name.
@@ -41,6 +42,7 @@ class Peer:
     gone: bool = False
     spare: bool = False
     rung: str = ""
+    named: bool = False
     standby: bool = False
     retired: bool = False
     leased_at: float = 0.0

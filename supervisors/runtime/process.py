@@ -20,6 +20,7 @@ from supervisors.runtime.boot import HostBoot, HostInfo, check_build, extend_sea
 from supervisors.signals.messages import Assign
 from supervisors.signals.proc import process_start_time
 from supervisors.spec.compiled import LogsSpec
+from supervisors.state.volume import volume_id
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -84,7 +85,7 @@ def addresses(boot: HostBoot, kind: str) -> list[str]:
 
 
 def describe(boot: HostBoot, endpoint: str, pub: str) -> HostInfo:
-    """How to reach this process."""
+    """How to reach this process, and what it writes to."""
     pid = os.getpid()
     return HostInfo(
         host=boot.host,
@@ -93,6 +94,7 @@ def describe(boot: HostBoot, endpoint: str, pub: str) -> HostInfo:
         node=str(ray.get_runtime_context().get_node_id()),
         endpoint=reachable(endpoint),
         pub=reachable(pub),
+        volume=volume_id(Path(boot.data_dir)),
     )
 
 

@@ -119,8 +119,8 @@ class Recovering(Recoveries[Peer]):
 
     # ------------------------------------------------------------ processes
 
-    def _begin_life(self, order: StartChild, rung: str) -> Peer:
-        return self._shell.hosting.begin(order, rung)
+    def _begin_life(self, order: StartChild, rung: str, *, named: bool = False) -> Peer:
+        return self._shell.hosting.begin(order, rung, named=named)
 
     def _promote(self, order: StartChild, *, named: bool) -> Peer | str:
         shell = self._shell
@@ -193,6 +193,7 @@ class Recovering(Recoveries[Peer]):
         self._shell.standbys.forget(child_id)
         self.remains.forget(child_id)
         self.told.forget(child_id)
+        self._shell.homing.forget(child_id)
         casebook.forget_case(store, path)
         forget_failure(store, path)
 

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS hosts (
   id TEXT PRIMARY KEY, actor TEXT NOT NULL, pid INTEGER NOT NULL DEFAULT 0, start_time INTEGER NOT NULL DEFAULT 0,
   node TEXT NOT NULL DEFAULT '', local INTEGER NOT NULL DEFAULT 1, endpoint TEXT NOT NULL DEFAULT '',
   pub TEXT NOT NULL DEFAULT '', pool TEXT NOT NULL DEFAULT '', state TEXT NOT NULL,
-  path TEXT NOT NULL DEFAULT '', creator INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL DEFAULT 0
+  path TEXT NOT NULL DEFAULT '', creator INTEGER NOT NULL DEFAULT 0, created REAL NOT NULL DEFAULT 0,
+  volume TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS hosts_by_path ON hosts (path);
 CREATE TABLE IF NOT EXISTS children (
@@ -50,6 +51,7 @@ class HostRow(msgspec.Struct, frozen=True):
         local: it runs on this machine's own Ray node: pids, futexes and ipc sockets reach it.
         pool: what a spare was made for (empty: anything without placement).
         creator: pid of the process that is creating it.
+        volume: the disk it journals to (``supervisors.state.volume``).
     """
 
     id: str
@@ -65,6 +67,7 @@ class HostRow(msgspec.Struct, frozen=True):
     path: str = ""
     creator: int = 0
     created: float = 0.0
+    volume: str = ""
 
 
 class PlaceRow(msgspec.Struct, frozen=True):
@@ -99,8 +102,16 @@ class GoalStore:
         self._local = threading.local()
         try:
             self._connection().executescript(_SCHEMA)
+            self._mend()
         except sqlite3.Error as error:
             raise LaunchError(f"{self._file}: {error}", code=2010, fix="is the directory writable?") from error
+
+    def _mend(self) -> None:
+        """Bring a file of an earlier version to this one's shape."""
+        columns = [str(row[1]) for row in self._connection().execute("PRAGMA table_info(hosts)").fetchall()]
+        if "volume" not in columns:
+            with suppress(sqlite3.OperationalError):  # another process was first
+                self._connection().execute("ALTER TABLE hosts ADD COLUMN volume TEXT NOT NULL DEFAULT ''")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -29,6 +29,7 @@ from supervisors.runtime.boot import HostBoot
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.detection import Detection
 from supervisors.runtime.factory import HostFactory
+from supervisors.runtime.homing import Homing
 from supervisors.runtime.hosting import Hosting
 from supervisors.runtime.leasing import Leases
 from supervisors.runtime.peers import FailureTimes, Peer
@@ -152,6 +153,7 @@ class SupervisorShell:
         self._initial_left = len(part.initial)
         self.socket = loop.router(f"sup:{part.path}#{incarnation}".encode())
         self.hosting = Hosting(self)
+        self.homing = Homing(self)
         self.leases = Leases(self)
         self.standbys = Standbys(self)
         self.recovering = Recovering(self)
@@ -272,6 +274,8 @@ class SupervisorShell:
                 data["rung"] = peer.rung
             self.write(EventKind.RECOVERED, note.id, note.incarnation, None, failure, data)
             del self.failures[note.id]
+        if note.kind is NoteKind.CHILD_READY and (up := self.peers.get(note.id)) is not None:
+            self.homing.acts(up)
         self.recovering.noticed(note)
 
     # ------------------------------------------------------------ effects

@@ -127,6 +127,13 @@ class Promoted(msgspec.Struct, tag="pd", array_like=True, frozen=True):
     elapsed: float
 
 
+class AskAct(msgspec.Struct, tag="ka", array_like=True, frozen=True):
+    """A promoted standby whose disk is not its primary's has everything there, durable; ``MayAct`` is the answer."""
+
+    path: str
+    incarnation: int
+
+
 class Checkpointed(msgspec.Struct, tag="ck", array_like=True, frozen=True):
     """A checkpoint is on the disk."""
 
@@ -173,7 +180,7 @@ class Promote(msgspec.Struct, tag="pr", array_like=True, frozen=True):
     """To a standby: your primary is dead for certain; become this incarnation and act.
 
     ``leased_at``: seconds of the launching machine's boot clock when the lease was asked for, 0 without a lease;
-    ``holder``: the name it is held under.
+    ``holder``: the name it is held under. ``ask``: say ``AskAct`` when everything is on your disk, act on ``MayAct``.
     """
 
     path: str
@@ -182,6 +189,14 @@ class Promote(msgspec.Struct, tag="pr", array_like=True, frozen=True):
     leased_at: float = 0.0
     multiplier: float = 1.0
     holder: str = ""
+    ask: bool = False
+
+
+class MayAct(msgspec.Struct, tag="ma", array_like=True, frozen=True):
+    """To a promoted standby: it is written down that the newest journal is on your disk from now on; act."""
+
+    path: str
+    incarnation: int
 
 
 class Unfollow(msgspec.Struct, tag="uf", array_like=True, frozen=True):
@@ -300,6 +315,8 @@ class Assign(msgspec.Struct, tag="S", array_like=True, frozen=True):
     holder: str = ""
     #: faults that outlast lives of this path: a msgpack list of ``faults.order.ArmedState``
     faults: bytes = b""
+    #: why it must not go on from a journal on this disk; empty: it may
+    elsewhere: str = ""
 
 
 class Stop(msgspec.Struct, tag="T", array_like=True, frozen=True):
@@ -443,6 +460,8 @@ Message = (
     | EvidenceGiven
     | Feed
     | Promote
+    | AskAct
+    | MayAct
     | Unfollow
     | AskAgree
     | Agree

@@ -82,9 +82,9 @@ def answered(system: Running, path: str, id_: str, account: str = "ada") -> str:
         return failure.kind
 
 
-def ids_of(system: Running, path: str) -> list[str]:
-    """The id of each event in a ledger's journal, which has to be whole."""
-    with JournalReader(journal_folder(system.data_dir, path)) as reader:
+def ids_of(system: Running, path: str, root: Path = Path("/")) -> list[str]:
+    """The id of each event in a ledger's journal, which has to be whole; ``root``: as a process elsewhere sees it."""
+    with JournalReader(root / journal_folder(system.data_dir, path).relative_to("/")) as reader:
         return [msgspec.msgpack.decode(record.body, type=dict[str, str])["id"] for record in reader.read()]
 
 

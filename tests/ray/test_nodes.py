@@ -1,11 +1,13 @@
 """Several nodes: two raylets on one machine, joined with ``--address``; the second is treated as another machine.
 
-Hosts there are reached over tcp, seen and ended by a node agent, and the loss of their node is told by Ray.
+Hosts there are reached over tcp, seen and ended by a node agent, and the loss of their node is told by Ray. Where
+mounts may be made the second one journals to a disk of its own.
 """
 
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,9 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from supervisors.state.folders import STATE, journal_folder
 from supervisors.trail.events import EventKind
 
 from .harness import Running, cli, gone, until
+from .recoveries import balance, held, post, rayvisor
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -36,15 +40,33 @@ tree:
     - {{id: apart, actor: "tests.ray.actors:Publisher", placement: {{anti_affinity: [/near]}}}}
     - {{id: reader, actor: "tests.ray.actors:Subscriber", config: {{to: /apart}}}}
     - {{id: roaming, {_WORKER}, placement: {{resources: {{roaming: 1}}}}}}
+    - id: books
+      children:
+        - id: book
+          actor: "examples.ledger:Ledger"
+          placement: {{anti_affinity: [/near]}}
+          recovery: {{ladder: [warm, cold]}}
 """
+_BOOK = "/books/book"
+
+
+def _has_mounts() -> bool:
+    """A process of ours may have a disk that others do not see."""
+    words = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /mnt"]
+    return (
+        shutil.which("unshare") is not None and subprocess.run(words, capture_output=True, check=False).returncode == 0
+    )
 
 
 class Nodes:
-    """A Ray cluster of this test's own: a head in zone a, a second node in zone b."""
+    """A Ray cluster of this test's own: a head in zone a, a second node in zone b with another disk at ``disk``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, disk: Path) -> None:
         self.folder = folder
         self.second = 0
+        self.apart = _has_mounts()
+        disk.mkdir(parents=True)
+        self._mount = ("unshare", "-m", "sh", "-c", f'mount -t tmpfs none {disk} && exec "$@"', "sh")
         (folder / "token").write_text(secrets.token_hex(32))
         self.environment = os.environ | {
             "RAY_AUTH_MODE": "token",
@@ -68,11 +90,17 @@ class Nodes:
         )
         self.address = (self.folder / "ray" / "ray_current_cluster").read_text().strip()
         before = self._raylets()
-        self._start(f"--address={self.address}", "--labels=zone=b", f"--resources={resources}")
+        before_it = self._mount if self.apart else ()
+        self._start(f"--address={self.address}", "--labels=zone=b", f"--resources={resources}", before_it=before_it)
         (self.second,) = self._raylets() - before
 
-    def _start(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1"]
+    @property
+    def root(self) -> Path:
+        """All files, as the second node sees them."""
+        return Path(f"/proc/{self.second}/root")
+
+    def _start(self, *arguments: str, before_it: tuple[str, ...] = ()) -> None:
+        command = [*before_it, sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1"]
         subprocess.run(
             [*command, "--object-store-memory=80000000", *arguments],
             env=self.environment,
@@ -142,9 +170,9 @@ class Joined(Running):
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
+def nodes(short_folder: Path) -> Iterator[Nodes]:
     with tempfile.TemporaryDirectory(prefix="rvn-") as name:
-        cluster = Nodes(Path(name))
+        cluster = Nodes(Path(name), short_folder / "joined" / STATE)
         try:
             cluster.start()
             yield cluster
@@ -203,6 +231,18 @@ def test_a_hang_on_another_node_is_proved_and_ended(joined: Joined) -> None:
     until(lambda: gone(before.pid), "its process is gone")
 
 
+def test_a_journal_is_gone_on_with_on_the_disk_where_it_is(joined: Joined, nodes: Nodes) -> None:
+    if not nodes.apart:
+        pytest.skip("no mounts may be made here: both nodes have the same disk")
+    for number in (1, 2, 3):
+        post(joined, _BOOK, f"b-{number}")
+    before = joined.kill(_BOOK)
+    after = joined.ready(_BOOK, before.incarnation)
+    assert after.node == before.node != joined.ready("/near").node
+    assert balance(joined, _BOOK) == "3"
+    assert not journal_folder(joined.data_dir, _BOOK).exists(), "it is on the other disk"
+
+
 def test_a_lost_node_is_told_by_ray_and_near_children_go_on(joined: Joined, nodes: Nodes) -> None:
     near = joined.ready("/near").pid
     before = joined.ready("/far")
@@ -220,3 +260,17 @@ def test_a_lost_node_is_told_by_ray_and_near_children_go_on(joined: Joined, node
     # sibling that can be placed nowhere now holds its supervisor up for its start_timeout, as in OTP
     until(told, "the verdict that the node of /far is lost")
     assert joined.ready("/near").pid == near
+
+
+def test_who_journalled_there_does_not_begin_anew_unless_a_person_says_so(joined: Joined, nodes: Nodes) -> None:
+    """Before: it came back on the node that was left, without what it had acknowledged, and nobody was told."""
+    if not nodes.apart:
+        pytest.skip("no mounts may be made here: both nodes have the same disk")
+    hold = held(joined, _BOOK)
+    code, words = rayvisor(joined, "recovery", "show", hold)
+    assert code == 0
+    assert "E8023" in words
+    code, words = rayvisor(joined, "recovery", "approve", hold, "--rung", "cold")
+    assert code == 0, words
+    assert joined.ready(_BOOK).node == joined.ready("/near").node
+    assert balance(joined, _BOOK) == "0"

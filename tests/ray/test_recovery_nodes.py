@@ -1,7 +1,7 @@
 """Recovery across nodes: a child on another node keeps its state, and a standby there outlives its primary's node.
 
-Two raylets on one machine, as in ``test_nodes``; the second node is treated as another machine, but both use one disk.
-Leases are in PostgreSQL: those in files hold on one node only.
+Two raylets on one machine, as in ``test_nodes``; the second node is treated as another machine, and has another disk
+where mounts may be made. Leases are in PostgreSQL: those in files hold on one node only.
 """
 
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisors.state.folders import STATE
 from supervisors.trail.events import EventKind
 from tests.contract.postgres import Server
 
@@ -42,9 +43,9 @@ tree:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
+def nodes(short_folder: Path) -> Iterator[Nodes]:
     with tempfile.TemporaryDirectory(prefix="rvr-") as name:
-        cluster = Nodes(Path(name))
+        cluster = Nodes(Path(name), short_folder / "apart" / STATE)
         try:
             cluster.start()
             yield cluster
@@ -78,7 +79,7 @@ def joined(nodes: Nodes, database: Server, short_folder: Path) -> Iterator[Joine
         patch.undo()
 
 
-def test_a_child_on_another_node_comes_back_there_with_its_state(joined: Joined) -> None:
+def test_a_child_on_another_node_comes_back_there_with_its_state(joined: Joined, nodes: Nodes) -> None:
     for number in range(1, 4):
         assert post(joined, "/far", f"f{number}") == str(number)
         before = joined.kill("/far")
@@ -87,7 +88,7 @@ def test_a_child_on_another_node_comes_back_there_with_its_state(joined: Joined)
         assert after.epoch > before.epoch
         assert balance(joined, "/far") == str(number)
         assert [one.why for one in recovery_of(joined, before).tried] == [""]
-    assert ids_of(joined, "/far") == ["f1", "f2", "f3"]
+    assert ids_of(joined, "/far", nodes.root) == ["f1", "f2", "f3"]
 
 
 def test_a_standby_is_kept_on_the_other_node_and_takes_over(joined: Joined) -> None:
@@ -100,6 +101,22 @@ def test_a_standby_is_kept_on_the_other_node_and_takes_over(joined: Joined) -> N
     assert after.pid == standby.pid
     assert balance(joined, "/hot") == "1"
     assert recovery_of(joined, before).rung == "hot"
+
+
+def test_without_a_standby_it_comes_back_where_its_newest_journal_is(joined: Joined) -> None:
+    """Of a child that may run anywhere, and began where it was launched. Before: there, from an older journal."""
+    before = joined.ready("/hot")
+    far = joined.ready("/far").node
+    if before.node != far:  # when this one is run alone
+        os.kill(synced(joined, "/hot").pid, signal.SIGKILL)
+        before = synced(joined, "/hot", before.incarnation)
+    post(joined, "/hot", "w1")
+    count = balance(joined, "/hot")
+    for standby in synced(joined, "/hot").standbys:
+        os.kill(standby.pid, signal.SIGKILL)
+    os.kill(before.pid, signal.SIGKILL)
+    after = joined.ready("/hot", before.incarnation)
+    assert (after.node, balance(joined, "/hot")) == (far, count)
 
 
 def test_a_primary_whose_node_is_lost_is_waited_out_and_replaced(joined: Joined, nodes: Nodes) -> None:

@@ -112,7 +112,7 @@ class Hands(Recoveries["Peer"]):
 
     # ------------------------------------------------------------ processes
 
-    def _begin_life(self, order: StartChild, rung: str) -> "Peer":
+    def _begin_life(self, order: StartChild, rung: str, *, named: bool = False) -> "Peer":
         return self._shell.hosting.begin(order, rung)
 
     def _promote(self, order: StartChild, *, named: bool) -> "Peer | str":

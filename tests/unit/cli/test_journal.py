@@ -1,4 +1,4 @@
-"""``rayvisor journal``: verify and dump, by path and by folder."""
+"""``rayvisor journal``: verify and dump, by path and by folder; accept."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 
 from supervisors.cli.journal import journal
 from supervisors.core.errors import JournalCorrupt, LaunchError, RayvisorError, SpecError
+from supervisors.runtime.homing import HOME, home_of
+from supervisors.runtime.store import GoalStore
 from supervisors.state.folders import journal_folder
 from supervisors.state.journal import JournalWriter
 from supervisors.testing.clock import ManualClock
@@ -58,6 +60,26 @@ def test_dump(data_dir: Path) -> None:
     assert [json.loads(line)["event"] for line in some.splitlines()] == [{"paid": 3}, {"paid": 4}]
 
 
+def test_accept_forgets_where_the_newest_one_is(data_dir: Path) -> None:
+    words = ("accept", "/cell/ledger", "--data-dir", str(data_dir))
+    assert "goes on from any journal already" in run(*words)
+    for json_ in ((), ("--json",)):
+        store = GoalStore(data_dir)
+        store.put(**{HOME + "/cell/ledger": '{"volume":"b","node":"0123456789abcdef"}'})
+        output = run(*words, *json_)
+        assert home_of(store, "/cell/ledger") is None
+        store.close()
+        if json_:
+            assert json.loads(output)["forgotten"] == {"volume": "b", "node": "0123456789abcdef"}
+        else:
+            assert "the newest one is on node 01234567\n" in output
+    with pytest.raises(SpecError) as error:
+        run("accept", "cell ledger", "--data-dir", str(data_dir))
+    assert error.value.code == 1507
+    with pytest.raises(LaunchError):
+        run("accept", "/cell/ledger", "--data-dir", str(data_dir / "none"))
+
+
 def test_damage_is_told_with_exit_code_1(data_dir: Path) -> None:
     file = spoil(data_dir)
     done = rayvisor("journal", "verify", "/cell/ledger", "--data-dir", str(data_dir))
@@ -92,7 +114,7 @@ def test_dump_gives_what_is_whole_before_damage(data_dir: Path) -> None:
     assert len(run("dump", "/cell/ledger", "--data-dir", str(data_dir), "--limit", "2").splitlines()) == 2
 
 
-@pytest.mark.parametrize("command", ["verify", "dump"])
+@pytest.mark.parametrize("command", ["verify", "dump", "accept"])
 def test_help_has_an_example(command: str) -> None:
     done = rayvisor("journal", command, "--help")
     assert done.returncode == 0

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from supervisors.core.reasons import SHUTDOWN, ExitReason, init_error
 from supervisors.runtime.store import HostRow
 from supervisors.signals.messages import (
+    AskAct,
     Assign,
     Attach,
     Exited,
     Feed,
     Hello,
     Ignored,
+    MayAct,
     Message,
     Promote,
     Promoted,
@@ -64,10 +66,21 @@ class FakeHost:
                     self._tell("syncing")
                     self.world.later(SYNC, self._synced)
             case Promote() if self.standby:
-                self.standby, self.acting = False, True
+                self.standby, self.acting = False, not message.ask
                 self.incarnation, self.epoch, self.rung = message.incarnation, message.epoch, "hot"
                 self._size(message.multiplier)
-                self._start(self.world.plan(self.path, "promote"))
+                plan = self.world.plan(self.path, "promote")
+                if message.ask and plan == OK:
+                    self.say(AskAct(self.path, self.incarnation))
+                elif message.ask:
+                    self._start(plan)  # without having asked it cannot have come up
+                else:
+                    self.world.rules.acts_here(self)
+                    self._start(plan)
+            case MayAct() if message.incarnation == self.incarnation:
+                self.acting = True
+                self.world.rules.acts_here(self)
+                self._start(OK)
             case Stop():
                 self.say(Exited(message.path, message.incarnation, SHUTDOWN, self.world.clock.now))
             case Resize():
@@ -87,6 +100,11 @@ class FakeHost:
             self._tell("starting")
             self.world.later(SAY, self._again)
             return
+        if order.elsewhere:
+            self.acting = False
+            self.say(StartFailed(self.path, self.incarnation, init_error(order.elsewhere)))
+            return
+        self.world.rules.acts_here(self)
         self._size(order.multiplier)
         self._start(plan)
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from supervisors.core.paths import join
 from supervisors.recovery.ports import Hand
+from supervisors.runtime.homing import home_of
 from supervisors.runtime.peers import Peer
 from supervisors.signals.messages import (
     Assign,
@@ -35,7 +36,8 @@ class Rules:
     1. A process is told to act only while the machine waits for that very start, and nothing else acts for the path.
     2. Epochs of a path only grow.
     3. Each start that the machine orders is answered once, each life ends once, and it is told nothing stale.
-    4. ``at_rest``: every process is known, every running child has one that acts, and nothing waits for ever.
+    4. A life acts on the disk only that is written down as the home of the newest journal.
+    5. ``at_rest``: every process is known, every running child has one that acts, and nothing waits for ever.
     """
 
     def __init__(self, world: "World") -> None:
@@ -58,6 +60,14 @@ class Rules:
         if order.epoch <= self.epochs.get(order.path, 0):
             self._break(f"{words}: epoch {self.epochs[order.path]} was there before")
         self.epochs[order.path] = order.epoch
+
+    def acts_here(self, host: FakeHost) -> None:
+        shell = self._world.shell
+        if shell.hosting.recovery_of(host.path.rpartition("/")[2]) is None:
+            return
+        home = home_of(self._world.store, host.path)
+        if home is None or home.volume != host.row.volume:
+            self._break(f"{host.row.id} acts for {host.path} on {host.row.volume}, the newest journal is at {home}")
 
     def stepped(self, event: Event, stale: bool, effects: list[Effect]) -> None:
         children = (ChildStarted, ChildReady, ChildIgnored, ChildStartFailed, ChildHeld, ChildExited)

@@ -20,7 +20,7 @@ from supervisors.core.paths import join
 from supervisors.recovery.policy import DEFAULT_RULES, RecoverySpec, Rung, ValidationStep
 from supervisors.recovery.ports import Hand
 from supervisors.recovery.progress import State
-from supervisors.runtime import adoption, hosting, leasing, preserving, standbys, supervisor, validating
+from supervisors.runtime import adoption, homing, hosting, leasing, preserving, standbys, supervisor, validating
 from supervisors.runtime import detection as detection_module
 from supervisors.runtime.boot import HostBoot
 from supervisors.runtime.factory import HostFactory
@@ -33,7 +33,7 @@ from supervisors.signals.messages import (
     Message,
     Promote,
 )
-from supervisors.spec.compiled import HeartbeatSpec, SupervisorPart, SystemSpec, WorkerSpec
+from supervisors.spec.compiled import HeartbeatSpec, PlacementSpec, SupervisorPart, SystemSpec, WorkerSpec
 from supervisors.spec.compiled import encode as encode_spec
 from supervisors.testing.clock import ManualClock
 from supervisors.trail.events import EventKind
@@ -87,6 +87,8 @@ class World:
         spares: idle hosts there are.
         start_timeout: seconds a start gets from the machine, all rungs together.
         backoff: seconds before each restart.
+        placement: of every child.
+        apart: whether the far node has a disk of its own.
     """
 
     def __init__(
@@ -102,9 +104,11 @@ class World:
         intensity: int = 10_000,
         heartbeat: HeartbeatSpec = QUIET,
         backoff: float = 0.0,
+        placement: PlacementSpec = PlacementSpec(),  # noqa: B008 - it is frozen
+        apart: bool = False,
     ) -> None:
         self.clock = ManualClock(1000.0, 1_700_000_000_000_000_000)
-        self.folder, self._patch = folder, patch
+        self.folder, self._patch, self._apart = folder, patch, apart
         self._due: list[tuple[float, int, Job]] = []
         self._numbers = itertools.count(1)
         self.defects: list[BaseException] = []
@@ -135,7 +139,13 @@ class World:
             for child_id, policy in children.items()
         )
         workers = {
-            child_id: WorkerSpec(PATH if simple else join(PATH, child_id), "a:B", heartbeat=heartbeat, recovery=policy)
+            child_id: WorkerSpec(
+                PATH if simple else join(PATH, child_id),
+                "a:B",
+                heartbeat=heartbeat,
+                recovery=policy,
+                placement=placement,
+            )
             for child_id, policy in children.items()
         }
         self.part = SupervisorPart(
@@ -160,6 +170,7 @@ class World:
         patch.setattr(standbys, "time", SimpleNamespace(sleep=self._sleep))
         patch.setattr(standbys, "ray", SimpleNamespace(nodes=lambda: [{"NodeID": HERE, "Alive": True}]))
         patch.setattr(detection_module, "DeathWatch", lambda notice, method, folder: FakeWatch(self, notice))
+        patch.setattr(homing, "volume_id", lambda data_dir: f"disk {HERE}")
         patch.setattr(preserving, "stack_of", lambda pid, limit: "a stack\n")
         patch.setattr(validating, "check", self._check)
 
@@ -264,7 +275,7 @@ class World:
         number = len(self.hosts) + 1
         row = HostRow(
             f"h{number}", f"host-h{number}", number, 1, node, node == HERE, f"ipc://{number}", state=state, path=path,
-            created=float(number),
+            created=float(number), volume=f"disk {node if self._apart else HERE}",
         )  # fmt: skip
         self.store.add_host(row)
         made = self.hosts[row.id] = FakeHost(self, row)

@@ -34,6 +34,8 @@ WIRE, END, MAKE, WORK = 0.0005, 0.004, 0.05, 0.002
 SYNC, SAY = 0.05, 0.25
 #: what a host does with a start or a promotion
 OK, DEAF, SILENT, DIES, IGNORES = "ok", "deaf", "silent", "dies", "ignores"
+#: of a promotion on another disk: it never gets so far as to ask whether it may act
+NEVER_ASKS = "never asks"
 #: nobody beats: no silence tells anything
 QUIET = HeartbeatSpec(1e4, 3, None)
 
@@ -222,13 +224,20 @@ class FakeFactory:
         #: set: no host can be had, for this reason
         self.refuses = ""
         self.remote = False
+        #: hosts for standbys cannot be had
+        self.alone = False
+        #: nodes where a new host was wanted
+        self.near: list[str] = []
 
-    def acquire(self, path: str, placement: PlacementSpec) -> HostRow:
+    def acquire(self, path: str, placement: PlacementSpec, near: str = "") -> HostRow:
+        self.near.append(near)
         return self.create(path, placement)
 
     def create(self, path: str, placement: PlacementSpec, state: str = "claimed") -> HostRow:
         if self.refuses:
             raise LaunchError(self.refuses, code=2031)
+        if self.alone and state == "standby":
+            raise LaunchError("none for a standby", code=2031)
         return self._world.host(path, state, node="far" if self.remote else HERE).row
 
     def destroy(self, row: HostRow) -> None:
