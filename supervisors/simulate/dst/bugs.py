@@ -205,6 +205,12 @@ _FOUND: tuple[Bug, ...] = (
         ("INV-7",),
         Parts(keep_holds=False),
     ),
+    Bug(
+        "move_unasked",
+        "a standby with another disk acts before that is written down as the place of the newest journal",
+        ("INV-1",),
+        Parts(ask_home=False),
+    ),
     Bug("lose_death", "one death in ten is not told to the machine", ("INV-5", "INV-7", "INV-10"), Parts(hear=False)),
     Bug(
         "leave_orphans",

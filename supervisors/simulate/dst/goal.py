@@ -29,8 +29,8 @@ class Goal:
         self.cases: dict[str, CaseRecord] = {}
         #: seconds of the launching node's clock when a word was given that nobody else acts
         self.agreed: dict[str, float] = {}
-        #: nodes on which the newest journal may be: the last life that acted, and standbys told to act since
-        self.homes: dict[str, list[str]] = {}
+        #: by path: the node whose disk has its newest journal
+        self.homes: dict[str, str] = {}
         #: by path: its standbys, whether their primary waits for them, and the number of the word that said so
         self.standbys: dict[str, dict[int, tuple[bool, int]]] = {}
 

@@ -61,18 +61,11 @@ class Hosting:
         world.kernel.after(takes, shell.proc.deliver, self._made, (peer, order, node, could))
 
     def node_of(self, child_id: str) -> str:
-        """Where its state is: of the nodes where a life may have acted last, the one that opened its journal last.
-
-        As long as one of them cannot be asked, that one: a start there fails, which is better than an older journal.
-        """
-        worker, path, world = self._shell.worker(child_id), self._shell.child_path(child_id), self._world
+        """Where its newest journal is. A start there fails while it cannot be had: better than an older journal."""
+        worker, path = self._shell.worker(child_id), self._shell.child_path(child_id)
         if worker is None:
             return LAUNCH
-        homes = world.goal.homes.get(path, []) if worker.journalled else []
-        if not homes:
-            return worker.node
-        silent = next((node for node in homes if not world.usable(node)), "")
-        return silent or max(homes, key=lambda node: world.disks[node].folder(path).fence)
+        return self._world.goal.homes.get(path, worker.node) if worker.journalled else worker.node
 
     def _made(self, peer: "Peer", order: StartChild, node: str, could: bool) -> None:
         shell, world = self._shell, self._world
@@ -103,6 +96,7 @@ class Hosting:
             world.kill(proc, "the newest journal is elsewhere")
             self.failed(peer, "the newest journal is elsewhere")
             return
+        self._world.goal.homes[shell.child_path(peer.id)] = proc.node
         shell.assigned(peer, proc)
         shell.hands.not_begun(peer)
         if not proc.alive:  # its node was lost meanwhile
@@ -189,16 +183,24 @@ class Hosting:
             shell.kill(peer, "it stood by all the time")
             return
         shell.assigned(peer, proc)
-        homes = self._world.goal.homes.setdefault(shell.child_path(peer.id), [])
-        if proc.node not in homes:
-            homes.append(proc.node)
         if not proc.alive:
             self._world.notify(proc)
             return
         life = proc.life
         if isinstance(life, Standing):
-            order = (peer.epoch, peer.incarnation, peer.holder, peer.leased_at)
+            ask = self._world.goal.homes.get(shell.child_path(peer.id)) != proc.node
+            order = (peer.epoch, peer.incarnation, peer.holder, peer.leased_at, ask)
             self._world.net.send(LAUNCH, proc.node, proc, life.promote, *order)
+
+    def asked_act(self, peer: "Peer", incarnation: int) -> None:
+        """A standby has everything on a disk of its own: that is written down before it acts."""
+        shell, proc = self._shell, peer.proc
+        if shell.peers.get(peer.id) is not peer or peer.gone or peer.kill_reason is not None or peer.end is not None:
+            return
+        if proc is None or incarnation != peer.incarnation or not isinstance(proc.life, Standing):
+            return
+        self._world.goal.homes[shell.child_path(peer.id)] = proc.node
+        self._world.net.send(LAUNCH, proc.node, proc, proc.life.told_to_act, incarnation)
 
     # ------------------------------------------------------------ leases
 

@@ -97,6 +97,7 @@ class Parts:
         reap: what is left below a supervisor that nobody adopts is ended.
         word: a primary acknowledges without a standby once its supervisor has written that down.
         keep_word: a replaced supervisor knows what was written down.
+        ask_home: a standby with a disk of its own acts once it is written down that the newest journal is there.
         keep_holds: a supervisor that begins afresh knows which children wait for a person.
         cut: records that an opening cuts too much after a power failure.
     """
@@ -120,6 +121,7 @@ class Parts:
     reap: bool = True
     word: bool = True
     keep_word: bool = True
+    ask_home: bool = True
     keep_holds: bool = True
     cut: int = 0
 

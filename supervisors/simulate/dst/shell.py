@@ -261,7 +261,6 @@ class Shell:
         if note.kind is NoteKind.CHILD_READY:
             peer = self.peers.get(note.id)
             if peer is not None and peer.proc is not None:
-                world.goal.homes[self.child_path(note.id)] = [peer.proc.node]
                 world.recovered(peer.rung)
             self.standbys.primary_up(note.id)
 
@@ -413,6 +412,8 @@ class Shell:
                 self._told_end(peer, what, data)
             case "in_sync" | "lagging":
                 self.standbys.primary_says(peer, data, in_sync=what == "in_sync")
+            case "ask_act":
+                self.hosting.asked_act(peer, incarnation)
             case "agree":
                 assert isinstance(data, float)
                 self.hosting.agree(peer, data)

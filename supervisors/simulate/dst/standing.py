@@ -14,6 +14,9 @@ from supervisors.state.replicating import standby as s
 if TYPE_CHECKING:
     from supervisors.simulate.dst.world import World
 
+#: seconds until the supervisor is asked once more
+_ASK_AGAIN = 0.1
+
 
 class Standing(Ledger):
     """A process that stands by for one path, until it is promoted; then it is a ``Ledger`` like any other.
@@ -34,7 +37,7 @@ class Standing(Ledger):
         self._working = False
         self._restored_here = False
         self._restored_at = 0
-        self._ordered = False
+        self._ordered = self._asks = False
         self._steps: m.PromotionSteps | None = None
 
     # ------------------------------------------------------------ following
@@ -136,11 +139,11 @@ class Standing(Ledger):
 
     # ------------------------------------------------------------ taking the place
 
-    def promote(self, epoch: int, incarnation: int, holder: str, leased_at: float) -> None:
-        """The order."""
+    def promote(self, epoch: int, incarnation: int, holder: str, leased_at: float, ask: bool) -> None:
+        """The order; ``ask``: before it acts, once it has everything."""
         if self._ordered or self.over:
             return
-        self._ordered = True
+        self._ordered, self._asks = True, ask and self.world.parts.ask_home
         self.proc.standby = False
         self.epoch, self.incarnation, self.holder, self.leased_at = epoch, incarnation, holder, leased_at
         self.world.at_step(self.proc, "ordered", self._halt, ())
@@ -191,10 +194,28 @@ class Standing(Ledger):
                     self.catch_up(effect)
 
     def _open_quickly(self) -> None:
-        if self.over or self._steps is None or not self.raise_fence():
-            return
-        self._carry(self._steps.step(m.Opened(self.open_writer())))
+        if not self.over and self.raise_fence():
+            self.world.at_step(self.proc, "fenced", self._opened, ())
+
+    def _opened(self) -> None:
+        if not self.over and self._steps is not None:
+            self._carry(self._steps.step(m.Opened(self.open_writer())))
 
     def _became(self) -> None:
-        if not self.over:
+        if self.over:
+            return
+        if self._asks:
+            self.report("ask_act")
+            self.world.kernel.after(_ASK_AGAIN, self.proc.deliver, self._ask_again, ())
+        else:
             self._act()
+
+    def _ask_again(self) -> None:
+        if self._asks:
+            self._became()
+
+    def told_to_act(self, incarnation: int) -> None:
+        """The supervisor has written down that the newest journal is here."""
+        if self._asks and incarnation == self.incarnation:
+            self._asks = False
+            self.world.at_step(self.proc, "told_to_act", self._became, ())
