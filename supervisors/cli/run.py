@@ -394,8 +394,8 @@ class _Run:
         trail = TrailWriter(self._warden.folders.data / "trail", "warden", SystemClock())
         spec = self._compiled.system.trail
         while not self._ended.wait(_LOOK_EVERY):
+            look_after(self._warden.folders.data)  # first: a supervisor that does not answer takes a second
             self._status = observer.status()
-            look_after(self._warden.folders.data)
             trail.rotate_if_needed(spec.rotate, spec.keep)
 
     def _show(self, follower: Follower, live: Live | None) -> None:

@@ -338,12 +338,12 @@ async def test_reset_after_a_while(rig: Rig) -> None:
     await answer(*spared, b"a")
     await rig.arm("net_reset", "f-0", after="60s", whom="existing")
     await rig.actor.fault_ended("f-0")
-    await rig.arm("net_reset", after="100ms", whom="existing")
     began = time.monotonic()
+    await rig.arm("net_reset", after="100ms", whom="existing")
     async with asyncio.timeout(10):
         with pytest.raises(ConnectionResetError):
             await pair[0].read()
-    assert time.monotonic() - began > 0.08
+    assert time.monotonic() - began >= 0.098, "timers of uvloop are of whole milliseconds"
     for _, writer in (spared, pair):
         writer.close()
 
@@ -364,7 +364,7 @@ async def test_slow_close(rig: Rig) -> None:
 
 async def test_slice(rig: Rig) -> None:
     reader, writer = await rig.connect()
-    await rig.arm("net_slice", size=10, delay="2ms", direction="down")
+    await rig.arm("net_slice", size=10, delay="40ms", direction="down")
     writer.write(b"x" * 200)
     sizes: list[int] = []
     while sum(sizes) < 200:
@@ -422,8 +422,10 @@ async def test_probability_is_of_the_connection_and_of_the_seed(rig: Rig) -> Non
     for _ in range(2):
         made = order("net_latency", delay="30ms", probability=0.3, first=2)
         await rig.actor.fault_armed(made)
-        took = await asyncio.gather(*(answer(*pair, b"a") for pair in pairs))
-        runs.append([seconds > 0.05 for seconds in took])
+        await asyncio.gather(*(answer(*pair, b"a") for pair in pairs))
+        assert rig.actor.proxy is not None
+        links = sorted(rig.actor.proxy._links, key=lambda link: link.number)
+        runs.append(["f-1" in link.hit for link in links])
         await rig.actor.fault_ended("f-1")
     assert runs[0] == runs[1]
     assert runs[0][:2] == [True, True]

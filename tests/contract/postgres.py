@@ -55,7 +55,9 @@ class Server:
 
     def start(self, *, wait: bool = True) -> None:
         """Begin; by default returns once it answers."""
-        options = ["-c", "listen_addresses=", "-c", "shared_buffers=16MB", "-c", "max_connections=40"]
+        # none of the tests takes the power away, and a slow disk is not what they are about
+        settings = ("fsync=off", "listen_addresses=", "shared_buffers=16MB", "max_connections=40")
+        options = [word for setting in settings for word in ("-c", setting)]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [str(self._bin / "postgres"), "-D", str(self._data), "-k", str(self._folder), *options],

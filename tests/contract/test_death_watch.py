@@ -20,6 +20,8 @@ system: watched
 spares: 1
 plane: {{death_watch: {method}}}
 metrics: {{enabled: false}}
+defaults:
+  child: {{heartbeat: {{interval: 1s, missed: 10, hang_after: 30s}}}}  # a method may wait for the memory to be freed
 tree:
   children:
     - {{id: a, actor: "tests.ray.actors:Worker"}}

@@ -81,6 +81,11 @@ class Worker(Actor):
     def finish(self) -> int:
         return self._soon(lambda: self._end.set_result(None))
 
+    async def hang_up(self) -> None:
+        """Ends the process while it has the call."""
+        self._soon(lambda: os._exit(3))
+        await asyncio.sleep(60.0)
+
     def exit_hard(self) -> int:
         return self._soon(lambda: os._exit(3))
 

@@ -146,10 +146,24 @@ class Running:
     def status(self) -> SystemStatus:
         return self.observer.status()
 
+    def whole(self) -> SystemStatus:
+        """As soon as every supervisor answers: one that is late is shown without its children."""
+
+        def look() -> SystemStatus | None:
+            status = self.status()
+            return None if any(one.state == "not answering" for one in status.supervisors) else status
+
+        return until(look, "every supervisor answers")
+
     def supervisor(self, path: str) -> SupervisorStatus | None:
         return next((one for one in self.status().supervisors if one.path == path), None)
 
+    def is_known(self, path: str) -> bool:
+        """Whether there is such a child."""
+        return any(child.path == path for one in self.whole().supervisors for child in one.children)
+
     def find(self, path: str) -> ChildStatus | None:
+        """The child; None also while its supervisor does not answer."""
         for supervisor in self.status().supervisors:
             for child in supervisor.children:
                 if child.path == path:
@@ -172,7 +186,7 @@ class Running:
         """Process of each child below ``top``."""
         return {
             child.path: child.pid
-            for supervisor in self.status().supervisors
+            for supervisor in self.whole().supervisors
             for child in supervisor.children
             if child.path.startswith(top) and child.pid
         }

@@ -25,7 +25,11 @@ tree:
   children:
     - id: ledger
       actor: "examples.ledger:Ledger"
-      recovery: {standbys: 1, rung_timeout: {hot: 20s}, lease: {renew: 500ms, expire: 5s, margin: 1s}}
+      recovery:
+        standbys: 1
+        rung_timeout: {hot: 20s}
+        journal: {standby_timeout: 20s}
+        lease: {renew: 500ms, expire: 5s, margin: 1s}
     - id: cell
       children:
         - {id: worker, actor: "tests.ray.actors:Worker"}

@@ -126,6 +126,6 @@ def test_a_transient_child_restarts_after_a_crash_and_rests_after_a_return(healt
 def test_a_temporary_child_is_never_restarted(healthy: Running, path: str, method: str) -> None:
     before, since = healthy.ready(path), time.monotonic()
     healthy.end(path, method)
-    until(lambda: healthy.find(path) is None, f"{path} is forgotten")
+    until(lambda: not healthy.is_known(path), f"{path} is forgotten")
     until(lambda: gone(before.pid), "its process is gone")
     assert EventKind.CHILD_STARTING not in healthy.kinds(path, since)

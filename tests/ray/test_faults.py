@@ -161,7 +161,7 @@ def test_a_fault_of_a_process_is_seen_for_what_it_is(
     bench: Bench, kind: str, path: str, params: dict[str, str | float | bool]
 ) -> None:
     before, since = bench.system.ready(path), time.monotonic()
-    order = bench.order(kind, path, 5.0, **params)
+    order = bench.order(kind, path, 15.0, **params)
     bench.give(order)
     signal, _ = first_signal(bench, before, since)
     assert signal in CATALOGUE.find(kind).detected
@@ -309,11 +309,16 @@ def test_casts_are_lost_and_published_items_change_places(bench: Bench) -> None:
         return bool(system.ask(LISTENER, "heard"))
 
     until(connected, "the listener hears the victim")
-    time.sleep(0.1)
     system.ask(LISTENER, "forget")
     order = bench.arm("reorder", on="published", behind=2, hold="5s")
     system.ask(VICTIM, "say", [1, 2, 3])
-    until(lambda: system.ask(LISTENER, "heard") == ["2", "3", "1"], f"in that order: {system.ask(LISTENER, 'heard')}")
+
+    def heard() -> list[object]:
+        found = system.ask(LISTENER, "heard")
+        assert isinstance(found, list)
+        return [word for word in found if word != "0"]  # of before, and late
+
+    until(lambda: heard() == ["2", "3", "1"], f"in that order: {heard()}")
     bench.end(order)
 
 

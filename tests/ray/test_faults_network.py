@@ -157,7 +157,7 @@ SHOWN: dict[str, tuple[dict[str, str | int], Callable[[Wire, socket.socket], Non
     "net_one_way": ({"direction": "up", "bytes": "held"}, _held),
     "net_reset": ({"whom": "existing"}, _reset),
     "net_slow_close": ({"delay": "500ms", "direction": "down"}, _lingering),
-    "net_slice": ({"size": 10, "delay": "2ms", "direction": "down"}, _sliced),
+    "net_slice": ({"size": 10, "delay": "40ms", "direction": "down"}, _sliced),
     "net_limit": ({"size": 4, "direction": "down"}, _limited),
     "net_refuse": ({}, _refused),
 }

@@ -280,7 +280,7 @@ def test_a_false_suspicion_is_proved_before_another_acts(bench: Bench) -> None:
 
 def test_lost_beats_of_a_healthy_ledger_end_in_one_that_acts(bench: Bench) -> None:
     before, since = bench.system.ready(PATH), time.monotonic()
-    injection = bench.inject("lose_beats", 3.0)
+    injection = bench.inject("lose_beats", 15.0)
     until(lambda: bench.signals(since), "the supervisor misses its beats")
     bench.over(injection)
     after = bench.system.ready(PATH)

@@ -139,13 +139,11 @@ def test_a_fault_of_an_actors_own_is_over_once_the_actor_has_ended_it(system: Ru
 def test_the_course_of_a_kill_is_shown(system: Running) -> None:
     done = _inject(system, "kill", "/worker")
     assert done.returncode == 0, done.stdout + done.stderr
-    kinds = [event["kind"] for event in json.loads(done.stdout)["events"]]
-    assert [kind for kind in kinds if kind in ("first_signal", "verdict", "restart_decided", "recovered")] == [
-        "first_signal",
-        "verdict",
-        "restart_decided",
-        "recovered",
-    ]
+    events = json.loads(done.stdout)["events"]
+    course = ("first_signal", "verdict", "restart_decided", "recovered")
+    # a new life that is silent for a moment while it starts may be suspected: that is a verdict as well
+    told = [event for event in events if event["kind"] != "verdict" or event["text"] == "dead"]
+    assert [event["kind"] for event in told if event["kind"] in course] == list(course)
 
 
 @pytest.mark.parametrize(

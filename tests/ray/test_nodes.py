@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -130,14 +131,16 @@ class Nodes:
 
     def lose_second(self) -> None:
         """As if the machine lost power: the raylet and all it started, at once."""
+        os.kill(self.second, signal.SIGSTOP)  # first, so that it starts no more; none may live to tell of another's end
         children = {
             int(entry.name)
             for entry in Path("/proc").iterdir()
             if entry.name.isdigit() and _parent(int(entry.name)) == self.second
         }
-        for number in (signal.SIGSTOP, signal.SIGKILL):  # stopped first: none may live to tell of another's end
+        for number in (signal.SIGSTOP, signal.SIGKILL):
             for pid in (*children, self.second):
-                os.kill(pid, number)
+                with suppress(ProcessLookupError):  # one that ended by itself
+                    os.kill(pid, number)
 
     def stop(self) -> None:
         deadline = time.monotonic() + 10.0

@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 _LEDGER = 'actor: "examples.ledger:Ledger"'
 _FAR = "placement: {labels: {zone: b}}"
+#: a moment without the processor is no reason not to be promoted
+_PATIENT = "rung_timeout: {hot: 20s}, journal: {standby_timeout: 20s}"
 
 TOPOLOGY = f"""
 system: apart
@@ -38,7 +40,7 @@ tree:
   intensity: 1000
   children:
     - {{id: far, {_LEDGER}, {_FAR}, recovery: {{ladder: [warm, cold]}}}}
-    - {{id: hot, {_LEDGER}, recovery: {{standbys: 1}}}}
+    - {{id: hot, {_LEDGER}, recovery: {{standbys: 1, {_PATIENT}}}}}
 """
 
 

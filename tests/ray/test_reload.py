@@ -139,7 +139,7 @@ def test_all_at_once_and_what_does_not_change_keeps_its_process(base: Running) -
         assert now[path] == before[path], path
     assert now["/feed"] != before["/feed"]
     assert base.ask("/feed", "value") == 2
-    assert base.find("/cell/b") is None
+    assert not base.is_known("/cell/b")
     (event,) = applied(base, since)
     assert (event.data["added"], event.data["removed"], event.data["changed"], event.data["moved"]) == (3, 1, 2, 1)
     assert event.data["who"] == f"uid {os.getuid()}"
@@ -249,7 +249,7 @@ def test_a_new_child_that_does_not_start_is_not_kept_and_the_rest_is_left(base: 
     base.wait_up()
     now = base.pids()
     assert {p: pid for p, pid in now.items() if p != "/feed"} == {p: pid for p, pid in before.items() if p != "/feed"}
-    assert base.find("/cell/bad") is None
+    assert not base.is_known("/cell/bad")
     assert base.ask("/feed", "value") == 4
     (event,) = applied(base, since)
     assert "/cell/bad" in str(event.data["result"])

@@ -39,7 +39,7 @@ def test_one_for_all_stops_in_reverse_and_starts_in_order(healthy: Running) -> N
     os.kill(old["/all/b"], signal.SIGKILL)
     for path in old:
         healthy.ready(path, before[path.rpartition("/")[2]])
-    assert all(gone(pid) for pid in old.values())
+    until(lambda: all(gone(pid) for pid in old.values()), "the old processes are gone")
     assert sequence(healthy, "/all", since, EventKind.CHILD_STOPPED, EventKind.CHILD_READY) == [
         (EventKind.CHILD_STOPPED, "c"),
         (EventKind.CHILD_STOPPED, "a"),
@@ -94,7 +94,7 @@ def test_the_end_of_a_significant_child_ends_its_supervisor(healthy: Running) ->
     assert exited.reason is not None
     assert exited.reason.kind is ExitKind.SHUTDOWN
     until(lambda: gone(bystander.pid), "the bystander is stopped")
-    until(lambda: healthy.find("/team") is None, "a temporary supervisor is forgotten")
+    until(lambda: not healthy.is_known("/team"), "a temporary supervisor is forgotten")
 
 
 # ---------------------------------------------------------------- dynamic children
@@ -169,7 +169,7 @@ def test_a_child_that_will_not_stop_is_killed_at_its_time(healthy: Running) -> N
     until(lambda: gone(child.pid), "its process is gone")
     stopping = healthy.event(EventKind.CHILD_STOPPING, "/pool/deaf", since)
     killed = healthy.event(EventKind.CHILD_KILLED, "/pool/deaf", since)
-    assert 0.49 < killed.t - stopping.t < 10.0
+    assert 0.4 < killed.t - stopping.t < 10.0
 
 
 def test_a_child_that_stops_is_put_away_first_and_one_killed_brutally_is_not(healthy: Running) -> None:
@@ -197,15 +197,15 @@ def test_a_start_that_takes_too_long_is_killed(healthy: Running, path: str, conf
     assert failed.reason is not None
     assert failed.reason.kind is ExitKind.INIT_ERROR
     starting = healthy.event(EventKind.CHILD_STARTING, path, since)
-    assert limit - 0.01 < failed.t - starting.t < limit + 10.0
-    assert healthy.find(path) is None
+    assert limit - 0.1 < failed.t - starting.t < limit + 10.0
+    assert not healthy.is_known(path)
     assert path not in {row.path for row in healthy.observer._store.hosts("state='claimed'")}
 
 
 def test_a_start_that_raises_says_why(healthy: Running) -> None:
     answer = order(healthy, "start_child", "/pool/bad", '{"start": "raise"}')
     assert "no connection to the venue" in answer.detail
-    assert healthy.find("/pool/bad") is None
+    assert not healthy.is_known("/pool/bad")
 
 
 # ---------------------------------------------------------------- what runs beside actors
@@ -241,6 +241,6 @@ def test_a_child_that_floods_its_log_is_bounded(healthy: Running) -> None:
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and "loud" in str(file))
     order(healthy, "terminate_child", "/pool/loud")
     assert size < 3 * 150_000, "keep 2, rotate at 100KB"
-    assert healthy.find("/pool/loud") is None
+    assert not healthy.is_known("/pool/loud")
     # it runs no more; the kernel may still be taking its memory apart
     until(lambda: gone(child.pid), "its process is gone")

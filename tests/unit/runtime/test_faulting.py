@@ -297,8 +297,8 @@ async def test_a_blocked_loop_turns_again_when_it_is_over(rig: Rig) -> None:
         time.sleep(0.3)
         rig.plane.call_soon(lambda: rig.hand.end(given.id))
 
-    threading.Thread(target=later).start()
     began = time.monotonic()
+    threading.Thread(target=later).start()
     await rig.give(given)
     await rig.until(lambda: rig.hooks is None)
     assert time.monotonic() - began >= 0.2
@@ -637,5 +637,6 @@ async def test_a_loop_that_was_blocked_does_not_begin_late(rig: Rig, monkeypatch
     while not codes and time.monotonic() < deadline:  # in the actor's loop, which does not turn meanwhile
         time.sleep(0.001)
     assert codes == [9023]
+    monkeypatch.setattr(ownfaults, "_LIMIT", 10.0)
     assert (await rig.end("f-1")).code == 0
     assert (rig.actor.begun, rig.actor.sulking) == ([], [])

@@ -138,7 +138,15 @@ async def test_busy_readers_survive_a_publisher_that_is_killed(tmp_path: Path) -
         readers = [Numbers(context, where) for _ in range(3)]
         for reader in readers:
             await reader.greeted(primary)
+        probe = context.socket(zmq.SUB)
+        probe.setsockopt_string(zmq.SUBSCRIBE, TOPIC)
+        probe.connect(primary.endpoint)
+        while not probe.poll(1):
+            primary.tell(0)
+        while probe.poll(100):
+            probe.recv_multipart()
         primary.tell(20_000)
+        assert probe.poll(10_000), "it has begun to send"
         time.sleep(0.05)  # the loop does not turn: nothing is read meanwhile, and much has arrived
         primary.kill()
         await until(lambda: all(r.got for r in readers), "what has arrived is read")  # noqa: B023 - called here and now

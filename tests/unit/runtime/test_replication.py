@@ -51,7 +51,7 @@ class Cluster:
 @pytest.fixture
 async def both(tmp_path: Path) -> AsyncIterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="rv-", dir="/tmp") as sockets:
-        made = Cluster(tmp_path, Path(sockets), policy(AckMode.BOTH, standby_timeout=0.3))
+        made = Cluster(tmp_path, Path(sockets), policy(AckMode.BOTH, standby_timeout=5.0))
         yield made
         await made.end()
 
@@ -121,18 +121,18 @@ async def test_the_last_frame_lost_is_found_without_another_append(both: Cluster
 
 
 async def test_a_standby_that_stops_confirming_is_not_waited_for_longer_and_comes_back(both: Cluster) -> None:
-    both.spec = policy(AckMode.BOTH, standby_timeout=1.0)
+    both.spec = policy(AckMode.BOTH, standby_timeout=3.0)
     primary, standby = await both.pair("other")
     primary.loses = lambda message: True
     clock = asyncio.get_running_loop().time
     began = clock()
     await primary.put(3)
     first = clock() - began
-    assert 0.7 < first < 5.0, "it waited for the standby as long as agreed"
+    assert 2.5 < first < 15.0, "it waited for the standby as long as agreed"
     assert len(primary.notes("lagging")) == 1
     began = clock()
     await primary.put(4)
-    assert clock() - began < 0.7, "no longer waited for"
+    assert clock() - began < 2.5, "no longer waited for"
     primary.loses = lambda message: False
     await until(lambda: standby.target.seen == [0, 1, 2, 3, 4])
     await until(lambda: standby.state == "synced")
@@ -204,7 +204,7 @@ async def test_a_standby_behind_the_oldest_event_gets_a_snapshot(
     tmp_path: Path, both: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replication, "_PART", 100)
-    both.spec = policy(AckMode.BOTH, segment_bytes=2000, retain=0.0, keep=1, standby_timeout=0.3)
+    both.spec = policy(AckMode.BOTH, segment_bytes=2000, retain=0.0, keep=1, standby_timeout=5.0)
     primary = await both.node().begin(1)
     for start in range(0, 200, 20):
         await asyncio.gather(*(primary.journal.append(Put("a", start + n)) for n in range(20)))
@@ -236,8 +236,8 @@ async def test_a_long_backlog_does_not_wait_for_beats(both: Cluster, monkeypatch
     monkeypatch.setattr(replication, "_PART", 2000)
     primary = await both.node().begin(1)
     await asyncio.gather(*(primary.journal.append(Put("a", number)) for number in range(2000)))
-    standby = await both.node("other").follow(primary, 1, beat=5.0)
-    await until(lambda: len(standby.target.seen) == 2000, 4.0)
+    standby = await both.node("other").follow(primary, 1, beat=60.0)
+    await until(lambda: len(standby.target.seen) == 2000, 30.0)
     assert standby.target.seen == list(range(2000))
 
 
@@ -274,6 +274,7 @@ async def test_a_promoted_standby_goes_on_where_its_primary_ended(both: Cluster)
 
 
 async def test_events_on_the_disk_that_never_arrived_are_applied_at_promotion(both: Cluster) -> None:
+    both.spec = policy(AckMode.BOTH, standby_timeout=0.3)
     primary, standby = await both.pair()
     primary.loses = lambda message: isinstance(message, Records)
     await primary.put(3, 4)
@@ -329,6 +330,7 @@ async def test_the_same_sequences_of_another_history_are_noticed(both: Cluster, 
 
 
 async def test_a_corrupt_journal_stops_a_promotion(both: Cluster) -> None:
+    both.spec = policy(AckMode.BOTH, standby_timeout=0.3)
     primary, standby = await both.pair()
     primary.loses = lambda message: isinstance(message, Records)
     await primary.put(3)

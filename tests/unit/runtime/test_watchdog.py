@@ -74,8 +74,9 @@ def test_the_injector_killed(system: FakeSystem) -> None:
 
 def test_killed_itself_it_is_started_anew(system: FakeSystem) -> None:
     with Injector(system.data_dir, tied=False) as injector:
-        injector.inject(_request(1.0))
+        injector.inject(_request(5.0))
     pid, start = watching.watcher(system.data_dir)
+    assert pid
     os.kill(pid, signal.SIGKILL)
     until(lambda: not pid_alive(pid, start), "killed")
     watching.look_after(system.data_dir)  # on a slow machine the injector may have started a second one, too
@@ -113,6 +114,7 @@ def test_told_to_end_it_reverts_first(system: FakeSystem) -> None:
     with Injector(system.data_dir, tied=False) as injector:
         injector.inject(_request())
     pid, start = watching.watcher(system.data_dir)
+    assert pid
     os.kill(pid, signal.SIGTERM)
     assert _reverted(system)["why"] == "the watchdog was told to end"
     until(lambda: not pid_alive(pid, start), "it ends")
@@ -120,8 +122,8 @@ def test_told_to_end_it_reverts_first(system: FakeSystem) -> None:
 
 def test_what_could_not_be_reverted_is_tried_again(system: FakeSystem) -> None:
     with Injector(system.data_dir, tied=False) as injector:
+        system.host("/cell/a").stubborn = True
         injector.inject(_request(0.2))
-    system.host("/cell/a").stubborn = True
     until(system.log.stuck, "it gave up for now", 30.0)
     system.host("/cell/a").stubborn = False
     until(lambda: not system.log.stuck() and system.log.done(), "reverted after all", 30.0)
@@ -158,6 +160,7 @@ def test_the_end_of_a_system_undoes_what_was_stuck(system: FakeSystem) -> None:
     hit = injection.records[0].hit
     # the watchdog is gone, and somebody has given up
     watchdog, start = watching.watcher(system.data_dir)
+    assert watchdog
     os.kill(watchdog, signal.SIGKILL)
     until(lambda: not pid_alive(watchdog, start), "killed")
     system.log.close(injection.id, "injector", "asked; not reverted", ok=False, at=1.0)
