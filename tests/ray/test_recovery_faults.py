@@ -38,8 +38,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 _LEDGER = 'actor: "examples.ledger:Ledger"'
 _EACH_20 = "checkpoint: {every: 1h, events: 20}"
 #: seconds a standby that is silent is waited for: more than an append takes beside a stack that is being read
-_STANDBY_TIMEOUT = 5.0
-_WAITS = "journal: {standby_timeout: 5s}"
+_STANDBY_TIMEOUT = 2.5
+_WAITS = "journal: {standby_timeout: 2500ms}"
 _MANY = [f"/many/l{number:02}" for number in range(20)]
 
 TOPOLOGY = f"""
@@ -65,8 +65,8 @@ tree:
         - {{id: ledger, {_LEDGER}, recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}, {_WAITS}}}}}
         - id: unwatched
           {_LEDGER}
-          heartbeat: {{interval: 1s, missed: 120, hang_after: 120s}}
-          recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}, {_WAITS}}}
+          heartbeat: {{interval: 1s, missed: 120, hang_after: 180s}}
+          recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}, {_WAITS}, lease: {{expire: 20s}}}}
     - id: asked
       children:
         - {{id: ledger, {_LEDGER}, recovery: {{rules: [{{when: always, then: manual}}]}}}}
@@ -276,7 +276,7 @@ def test_a_primary_that_stood_still_waits_for_its_standby_again(system: Running)
     post(system, path, "p0")
     for number in range(3):
         os.kill(before.pid, signal.SIGSTOP)
-        time.sleep(_STANDBY_TIMEOUT + 0.5)
+        time.sleep(_STANDBY_TIMEOUT + 0.2)
         os.kill(before.pid, signal.SIGCONT)
         post(system, path, f"p{number + 1}")
     after = synced(system, path)
