@@ -66,7 +66,7 @@ tree:
         - id: unwatched
           {_LEDGER}
           heartbeat: {{interval: 1s, missed: 120, hang_after: 180s}}
-          recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}, {_WAITS}, lease: {{expire: 20s}}}}
+          recovery: {{standbys: 1, rung_timeout: {{hot: 20s}}, {_WAITS}, lease: {{expire: 20s, margin: 4s}}}}
     - id: asked
       children:
         - {{id: ledger, {_LEDGER}, recovery: {{rules: [{{when: always, then: manual}}]}}}}
