@@ -1,6 +1,7 @@
 """Commands about journals: verify, dump. They read files only; what they read may be written meanwhile."""
 
 import base64
+import getpass
 import time
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +12,16 @@ from rich.table import Table
 
 from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, existing, out, print_line
 from supervisors.core.errors import SpecError, StateError
-from supervisors.core.paths import parse
-from supervisors.runtime.homing import forget_home, home_of
+from supervisors.core.paths import TreePath, is_below, parse
+from supervisors.runtime.clock import SystemClock
+from supervisors.runtime.homing import HOME, put_home
 from supervisors.runtime.store import GoalStore
 from supervisors.state.folders import journal_folder
 from supervisors.state.journal import FindingKind, JournalReader, Record, Report
 from supervisors.state.journal.control import CONTROL
 from supervisors.state.journal.segments import list_segments
+from supervisors.trail.events import EventKind
+from supervisors.trail.writer import TrailWriter
 
 journal = typer.Typer(help="The journals of actors: whether they are whole, and what is in them.")
 
@@ -65,30 +69,37 @@ def dump(
 
 @journal.command()
 def accept(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A place in the tree.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A place in the tree; all below it as well.")],
     data_dir: DataDir = DEFAULT_DATA_DIR,
     json_: AsJson = False,
 ) -> None:
-    """Let a child go on from the journal it finds where it starts next, though a newer one is on the disk of another
-    node. What only that one has is lost: for a node that will not come back, where the tree does not come up without.
-    Where the child is held, name the rung instead (rayvisor recovery approve --rung).
+    """Let children go on from the journal they find where they start next, though a newer one is on the disk of another
+    node. What only that one has is lost: for a node that will not come back, or a folder that lost its id. Where a
+    child is held already, naming the rung says the same (rayvisor recovery approve --rung).
 
     Example: rayvisor journal accept /ledger
     """
     try:
-        place = parse(path)
+        top = parse(path)
     except ValueError as error:
         raise SpecError(str(error), code=1507, fix="a path as rayvisor tree shows it") from None
-    store = GoalStore(existing(data_dir))
-    home = home_of(store, place)
-    forget_home(store, place)
+    folder = existing(data_dir)
+    store = GoalStore(folder)
+    places = [TreePath(key.removeprefix(HOME)) for key, _ in store.like(HOME + top)]
+    places = [place for place in places if place == top or is_below(place, top)]
+    trail = TrailWriter(folder / "trail", "cli", SystemClock())
+    for place in places:
+        before = store.get(HOME + place)
+        put_home(store, place)
+        trail.write(EventKind.ADMIN, place, data={"call": "journal accept", "home": before, "who": getpass.getuser()})
+    trail.close()
     store.close()
     if json_:
-        print_line(msgspec.json.encode({"path": place, "forgotten": home}).decode())
-    elif home is not None:
-        print_line(f"{place} goes on from the journal where it starts next; the newest one is on node {home.node[:8]}")
-    else:
-        print_line(f"{place} goes on from any journal already: nobody acted there yet")
+        print_line(msgspec.json.encode({"path": top, "accepted": places}).decode())
+    for place in () if json_ else places:
+        print_line(f"{place} goes on from the journal where it starts next")
+    if not places and not json_:
+        print_line(f"nobody at {top} has a journal that is known of")
 
 
 def find(place: str, data_dir: Path) -> Path:

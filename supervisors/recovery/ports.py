@@ -45,6 +45,7 @@ class Hand(Generic[L]):
     Attributes:
         case: its recovery; closed ones are replaced.
         order: the start the machine waits for; None while it waits for none.
+        plain: a start that follows from no failure.
         life: of the attempt in hand, until it is up or gone; without one its time does not count.
         next: the attempt to begin as soon as rule 1 allows.
         hold: the hold to tell the machine as soon as nothing runs.
@@ -59,6 +60,7 @@ class Hand(Generic[L]):
 
     case: RecoveryCase
     order: StartChild | None = None
+    plain: StartChild | None = None
     life: L | None = None
     next: Attempt | None = None
     hold: Hold | None = None
@@ -125,6 +127,10 @@ class RecoveryPorts(ABC, Generic[L]):
         One that is not in sync lacks events that were acknowledged: it may when a person ``named`` this rung, not when
         they agreed to what was proposed.
         """
+
+    def _was_refused(self, life: L) -> bool:
+        """Whether that life was not let go on from the journal where it was: no start of another kind would be."""
+        return False
 
     @abstractmethod
     def _has_process(self, life: L) -> bool: ...

@@ -104,7 +104,7 @@ class Recoveries(RecoveryPorts[L]):
             self._advance(order.id, hand)
         else:
             # nothing failed: a first start, an order, or a sibling's fate. Its state is restored all the same
-            hand.order = None
+            hand.order, hand.plain = None, order
             self._begin_life(order, Rung.WARM.value if order.restart else "")
         return True
 
@@ -139,7 +139,7 @@ class Recoveries(RecoveryPorts[L]):
         """The process of a life is gone; True when that is an attempt's business and not the machine's."""
         hand = self.attempt_of(life)
         if hand is None:
-            return False
+            return self._was_refused(life) and self._is_recovered(life, event)
         hand.life = None
         child = self._children().get(life.id)
         stopping = child is None or child.state is ChildState.STOPPING
@@ -152,6 +152,17 @@ class Recoveries(RecoveryPorts[L]):
             self._step(life.id, hand, AttemptFailed(rung, str(event.reason), hand.case.number))
         hand.abandoned = False
         self._advance(life.id, hand)
+        return True
+
+    def _is_recovered(self, life: L, event: Event) -> bool:
+        """A start that followed from no failure was refused: it becomes a recovery, to be held, not repeated."""
+        hand, child = self._hands.get(life.id), self._children().get(life.id)
+        if hand is None or hand.plain is None or child is None or not isinstance(event, ChildStartFailed):
+            return False
+        if child.state is not ChildState.STARTING or hand.plain.incarnation != child.incarnation:
+            return False
+        hand.order, hand.plain = hand.plain, None
+        self._failure(life.id, hand, child.incarnation, event.reason, self._now())
         return True
 
     def noticed(self, note: Note) -> None:

@@ -90,6 +90,7 @@ def make_life(
         standby=order.kind == "standby",
         rung=order.rung,
         elsewhere=order.elsewhere,
+        ask=order.ask,
         leased_at=order.leased_at,
         holder=order.holder,
         boot=boot,

@@ -7,7 +7,6 @@ import msgspec
 from supervisors.core.paths import TreePath, is_below
 from supervisors.recovery.case import CaseRecord, RecoveryCase
 from supervisors.runtime.evidence import FAILED
-from supervisors.runtime.homing import HOME
 from supervisors.runtime.store import GoalStore
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def forget_case(store: GoalStore, path: TreePath) -> None:
 
 def forget_cases(store: GoalStore, top: TreePath) -> None:
     """The child at ``top`` and all below it are in the topology no more; another one may get such a path."""
-    for prefix in (_CASE, _HELD, FAILED, HOME):
+    for prefix in (_CASE, _HELD, FAILED):
         for key, _ in store.like(prefix + top):
             path = TreePath(key.removeprefix(prefix))
             if path == top or is_below(path, top):

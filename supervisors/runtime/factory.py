@@ -18,6 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from supervisors.core.errors import LaunchError
+from supervisors.recovery.home import Home
 from supervisors.runtime.boot import HostBoot, HostInfo
 from supervisors.runtime.store import GoalStore, HostRow
 from supervisors.signals.beacon import remove_files
@@ -63,6 +64,17 @@ def _live_nodes() -> list[_Node]:
     ]
 
 
+def _find(home: Home | None) -> str:
+    """The id of the live node that a disk is reached from; empty: it is none, or none that is known to be."""
+    if home is None:
+        return ""
+    nodes = _live_nodes()
+    if any(node.id == home.node for node in nodes):
+        return home.node
+    # a node that came up anew has another id
+    return next((node.id for node in nodes if home.address and home.address in node.names), "")
+
+
 def is_default(placement: PlacementSpec) -> bool:
     """True when the child may run in any spare of the launching node."""
     return (
@@ -89,16 +101,17 @@ class HostFactory:
 
     # ------------------------------------------------------------ making
 
-    def acquire(self, path: str, placement: PlacementSpec, near: str = "") -> HostRow:
+    def acquire(self, path: str, placement: PlacementSpec, near: Home | None = None) -> HostRow:
         """A claimed host for ``path``: a spare, one that is being made for the pool, or a new one.
 
-        On the node ``near`` (empty: any) where the placement leaves that choice and that node lives.
+        On the node of ``near`` (None: any) where the placement leaves that choice and that node lives.
 
         Raises:
             LaunchError: Ray could not make one in time.
         """
-        if near or not is_default(placement):
-            return self.create(path, placement, near=near)
+        node = _find(near)
+        if node or not is_default(placement):
+            return self.create(path, placement, near=node)
         deadline = time.monotonic() + CREATE_TIMEOUT
         while time.monotonic() < deadline:
             row = self._store.claim_spare(path, "")
@@ -143,14 +156,13 @@ class HostFactory:
             placement: where; None: the launching node.
             made: told of each.
             state: they get once they are up; empty: claimed or spare.
-            near: the node to prefer; empty: any.
+            near: the live node to prefer; empty: any.
 
         Raises:
             LaunchError: one of them did not come up in time.
         """
         placement = placement or PlacementSpec()
-        nodes = _live_nodes() if near or not is_default(placement) else []
-        near = near if any(node.id == near for node in nodes) else ""
+        nodes = _live_nodes() if not is_default(placement) else []
         local = is_default(placement) and near in ("", self.node)
         actor_class = _host_class()
         options = self._options(path, placement, nodes, near)

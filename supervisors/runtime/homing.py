@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from supervisors.recovery.home import Home, is_elsewhere, why_not
+from supervisors.recovery.home import ANYWHERE, Home, is_new, why_not
 from supervisors.runtime.peers import Peer
-from supervisors.runtime.store import GoalStore
+from supervisors.runtime.store import GoalStore, HostRow
 from supervisors.signals.messages import AskAct, MayAct
 from supervisors.state.volume import volume_id
 
@@ -27,13 +27,15 @@ def home_of(store: GoalStore, path: str) -> Home | None:
     return msgspec.json.decode(kept, type=Home) if kept else None
 
 
-def forget_home(store: GoalStore, path: str) -> None:
-    """The child goes on from what it finds where it starts next."""
-    store.forget(HOME + path)
+def put_home(store: GoalStore, path: str, home: Home = ANYWHERE) -> None:
+    """Write it down; by default the child goes on from what it finds where it starts next."""
+    store.put(**{HOME + path: msgspec.json.encode(home).decode()})
 
 
 class Homing:
-    """Of the children of one supervisor that have a recovery policy. Runs in the plane's thread.
+    """Of the children of one supervisor that journal. Runs in the plane's thread.
+
+    A home is kept as long as its journal, which nothing here ever deletes.
 
     Args:
         shell: the supervisor.
@@ -41,55 +43,60 @@ class Homing:
 
     def __init__(self, shell: "SupervisorShell") -> None:
         self._shell = shell
+        #: children of which somebody was told that an older journal is here
+        self._told: set[str] = set()
 
-    def assigned(self, peer: Peer) -> str:
-        """Before a life is told to act: why it must not go on from a journal where it is; else that is its home.
+    def assigned(self, peer: Peer) -> tuple[str, bool]:
+        """Before a life is assigned: why it must not go on from a journal where it is, and whether it has to ask.
 
-        Where a person named the rung, the journal there is the newest from now on.
+        A person who names the rung has it go on all the same, once that was refused and they could know of it.
         """
-        if peer.host is None or self._shell.hosting.recovery_of(peer.id) is None:
-            return ""
-        why = "" if peer.named else why_not(self._read(peer.id), peer.host.volume)
-        if not why:
-            self.acts(peer)
-        return why
+        row = peer.host
+        if row is None or self._shell.hosting.recovery_of(peer.id) is None:
+            return "", False
+        home = self._read(peer.id)
+        why = why_not(home, row.volume)
+        if why and not (peer.named and peer.id in self._told):
+            self._told.add(peer.id)
+            peer.refused = True
+            return why, False
+        if home is not None and home.volume == row.volume != "" and home != _home(row):
+            put_home(self._shell.store, self._shell.child_path(peer.id), _home(row))  # its node came up anew
+        return "", is_new(home, row.volume)
 
-    def asks(self, peer: Peer) -> bool:
-        """Before a standby is told to act: whether it has to ask once more, having everything on a disk of its own."""
-        return peer.host is not None and is_elsewhere(self._read(peer.id), peer.host.volume)
+    def promoted(self, peer: Peer) -> bool:
+        """Before a standby is told to act: whether it has to ask once it has everything."""
+        return peer.host is not None and is_new(self._read(peer.id), peer.host.volume)
 
     def asked(self, peer: Peer, message: AskAct) -> None:
-        """A standby has everything on its disk: its supervisor writes that down before it acts."""
-        shell = self._shell
+        """A life has everything on its disk: its supervisor writes that down before it acts."""
+        shell, row = self._shell, peer.host
         if shell.peers.get(peer.id) is not peer or peer.gone or peer.kill_reason is not None or peer.end is not None:
             return
-        if message.incarnation == peer.incarnation:
-            self.acts(peer)
-            shell.send(peer, MayAct(shell.child_path(peer.id), peer.incarnation))
-
-    def acts(self, peer: Peer) -> None:
-        """A life acts, or is about to: where it writes is the newest journal from now on."""
-        row = peer.host
-        if row is None or not row.volume or self._shell.hosting.recovery_of(peer.id) is None:
-            return  # without a volume nothing can be written there
-        home = Home(row.volume, row.node)
-        if home != self._read(peer.id):
-            path = self._shell.child_path(peer.id)
-            self._shell.store.put(**{HOME + path: msgspec.json.encode(home).decode()})
+        if row is None or message.incarnation != peer.incarnation:
+            return
+        path = shell.child_path(peer.id)
+        if not row.volume:
+            shell.log.error("{}: the disk of node {} has no id: it must not act there", path, row.node[:8])
+            return
+        put_home(shell.store, path, _home(row))
+        self._told.discard(peer.id)
+        shell.send(peer, MayAct(path, peer.incarnation))
 
     def not_here(self, child_id: str) -> str:
         """Why this machine's disk does not have its newest state; empty: it has."""
         home = self._read(child_id)
-        return why_not(home, volume_id(Path(self._shell.boot.data_dir))) if home is not None else ""
+        return why_not(home, self._volume()) if home is not None else ""
 
-    def node_of(self, child_id: str) -> str:
-        """The node where its newest journal is; empty: any."""
+    def near(self, child_id: str) -> Home | None:
+        """Where a life that journals is to be; None: anywhere."""
         home = self._read(child_id)
-        return home.node if home is not None else ""
+        if home is None or not home.volume:
+            return None
+        return home if home.volume != self._volume() else Home(home.volume, self._shell.factory.node)
 
-    def forget(self, child_id: str) -> None:
-        """The child is gone for good."""
-        forget_home(self._shell.store, self._shell.child_path(child_id))
+    def _volume(self) -> str:
+        return volume_id(Path(self._shell.boot.data_dir))
 
     def _read(self, child_id: str) -> Home | None:
         path = self._shell.child_path(child_id)
@@ -98,3 +105,9 @@ class Homing:
         except msgspec.MsgspecError as error:
             self._shell.log.error("{}: where its journal is cannot be read: {}", path, error)
             return None
+
+
+def _home(row: HostRow) -> Home:
+    """Of a host on another node the plane's address tells the node's."""
+    address = "" if row.local else row.endpoint.removeprefix("tcp://").rpartition(":")[0]
+    return Home(row.volume, row.node, address)

@@ -55,11 +55,15 @@ class Hosting:
         shell = self._shell
         path = shell.child_path(peer.id)
         placement = self.placement(peer.id)
-        near = shell.homing.node_of(peer.id)
-        if near and is_default(placement) and (placement.node == "launch" or not shell.homing.not_here(peer.id)):
-            near = ""
+        near = shell.homing.near(peer.id)
+        if (
+            near is not None
+            and is_default(placement)
+            and (near.node == shell.factory.node or placement.node == "launch")
+        ):
+            near = None
         peer.attempts += 1
-        if is_default(placement) and not near:
+        if is_default(placement) and near is None:
             while (row := shell.store.claim_spare(path, "")) is not None:
                 if pid_alive(row.pid, row.start_time):
                     peer.spare = True
@@ -107,7 +111,7 @@ class Hosting:
             return
         peer.host = row
         shell.by_host[row.id] = peer
-        elsewhere = shell.homing.assigned(peer)
+        elsewhere, ask = shell.homing.assigned(peer)
         shell.machine.dirty.add(peer.id)
         shell.persist()
         shell.recovering.not_begun(peer)
@@ -128,6 +132,7 @@ class Hosting:
             holder=peer.holder,
             faults=shell.faults.for_life(peer.id) if shell.faults is not None else b"",
             elsewhere=elsewhere,
+            ask=ask,
         )
         shell.send(peer, message)
         shell.loop.call_later(ACK_TIMEOUT, lambda: self._check_acknowledged(peer, order, row))
@@ -153,6 +158,7 @@ class Hosting:
         if peer.attempts >= MAX_ATTEMPTS or (attempt is not None and attempt.abandoned):
             return False
         peer.host, peer.gone, peer.kill_reason, peer.verdict, peer.acknowledged = None, False, None, None, False
+        peer.refused = False
         if self.lease_of(peer.id) is None:
             peer.epoch = shell.store.next_epoch()
         self._find(peer, order)
@@ -210,7 +216,7 @@ class Hosting:
         multiplier = shell.recovering.multiplier(peer.id)
         if shell.faults is not None:
             shell.faults.hand_over(peer)
-        ask = shell.homing.asks(peer)
+        ask = shell.homing.promoted(peer)
         shell.send(peer, Promote(path, peer.incarnation, peer.epoch, peer.leased_at, multiplier, peer.holder, ask))
 
     # ------------------------------------------------------------ what they are told

@@ -65,6 +65,7 @@ class Life:
         standby: it stands by.
         rung: how it restores its state: warm, cold, or empty at a first start.
         elsewhere: why it must not go on from the journal here; empty: it may.
+        ask: it is to ask before it acts, once everything is on this disk.
         leased_at: seconds of the boot clock when its lease was asked for, 0 without one; holder: under which name.
         boot: of this host.
         state: where leases are kept (``SystemSpec.state``).
@@ -85,6 +86,7 @@ class Life:
         standby: bool,
         rung: str,
         elsewhere: str,
+        ask: bool,
         leased_at: float,
         holder: str,
         boot: HostBoot,
@@ -115,6 +117,7 @@ class Life:
         self._faults = faults
         self._rung = rung
         self._elsewhere = elsewhere
+        self._ask = ask
         self._leased_at = leased_at
         self._holder = holder
         self._journal: ActorJournal | None = None
@@ -167,8 +170,8 @@ class Life:
             raise RecoveryError(
                 self._elsewhere,
                 code=8023,
-                fix="bring that node back; to go on without what only it has, name the rung (rayvisor recovery approve"
-                " --rung) or, where the tree does not come up, say rayvisor journal accept",
+                fix="bring that node back and approve; to go on without what only it has, name the rung"
+                " (rayvisor recovery approve ID --rung warm)",
             )
         journal = self._journal = self._make_journal(target)
         if self.standby:
@@ -178,6 +181,8 @@ class Life:
         await self._until_leased()
         restored = await journal.restore(self._rung)
         await journal.open(self._context.epoch)
+        if self._ask:
+            await self._until_told(self._context.incarnation)
         self._context.set_journal(journal)
         self._note_restored(restored.sequence, restored.from_checkpoint, restored.events, restored.seconds)
 
@@ -219,17 +224,17 @@ class Life:
         await self._until_leased()
         promotion = await follower.promote(order.epoch, order.incarnation)
         if order.ask:
-            await self._until_told(order)
+            await self._until_told(order.incarnation)
         self._act(order)
         self._context.set_journal(journal)
         elapsed = self._clock.monotonic() - self._ordered_at
         sequence, behind = promotion.sequence, promotion.behind
         self._report(Promoted(order.path, order.incarnation, "journal", sequence, behind, elapsed))
 
-    async def _until_told(self, order: Promote) -> None:
+    async def _until_told(self, incarnation: int) -> None:
         """Everything is on this disk, which is not the one of the life before: the supervisor is to know that first."""
         while not self._told_to_act.is_set():
-            self._report(AskAct(order.path, order.incarnation))
+            self._report(AskAct(self._spec.path, incarnation))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ASK_AGAIN):
                     await self._told_to_act.wait()
@@ -372,7 +377,7 @@ class Life:
                     self._shadow_feed()
             case Promote() if self._order is None:
                 self._promote(message)
-            case MayAct(_, incarnation) if self._order is not None and incarnation == self._order.incarnation:
+            case MayAct(_, incarnation) if incarnation == self._acts_as:
                 self._loop.call_soon_threadsafe(self._told_to_act.set)
             case Resize(_, _, multiplier):
                 self._loop.call_soon_threadsafe(self._context.set_multiplier, multiplier)
@@ -383,6 +388,11 @@ class Life:
             case _:
                 return False
         return True
+
+    @property
+    def _acts_as(self) -> int:
+        """The incarnation that acts, or is to."""
+        return self._order.incarnation if self._order is not None else self._context.incarnation
 
     def _promote(self, order: Promote) -> None:
         self._order = order

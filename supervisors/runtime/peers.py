@@ -25,6 +25,7 @@ class Peer:
         spare: it came from a spare.
         rung: how it restores its state: hot, warm, cold, or empty at a first start.
         named: a person named that rung.
+        refused: it was to be on another disk, that of its newest journal.
         standby: it is no life of the child but stands by for the next one.
         retired: its supervisor ended it as a standby.
         leased_at: seconds of the boot clock when its lease was asked for, 0 without one; holder: under which name.
@@ -43,6 +44,7 @@ class Peer:
     spare: bool = False
     rung: str = ""
     named: bool = False
+    refused: bool = False
     standby: bool = False
     retired: bool = False
     leased_at: float = 0.0

@@ -131,6 +131,9 @@ class Recovering(Recoveries[Peer]):
             return f"its standby is {standby.state}: {standby.why}"
         return shell.hosting.promote(order, shell.standbys.take(standby))
 
+    def _was_refused(self, life: Peer) -> bool:
+        return life.refused
+
     def _has_process(self, life: Peer) -> bool:
         return life.host is not None
 
@@ -193,7 +196,6 @@ class Recovering(Recoveries[Peer]):
         self._shell.standbys.forget(child_id)
         self.remains.forget(child_id)
         self.told.forget(child_id)
-        self._shell.homing.forget(child_id)
         casebook.forget_case(store, path)
         forget_failure(store, path)
 

@@ -274,8 +274,6 @@ class SupervisorShell:
                 data["rung"] = peer.rung
             self.write(EventKind.RECOVERED, note.id, note.incarnation, None, failure, data)
             del self.failures[note.id]
-        if note.kind is NoteKind.CHILD_READY and (up := self.peers.get(note.id)) is not None:
-            self.homing.acts(up)
         self.recovering.noticed(note)
 
     # ------------------------------------------------------------ effects

@@ -128,7 +128,7 @@ class Promoted(msgspec.Struct, tag="pd", array_like=True, frozen=True):
 
 
 class AskAct(msgspec.Struct, tag="ka", array_like=True, frozen=True):
-    """A promoted standby whose disk is not its primary's has everything there, durable; ``MayAct`` is the answer."""
+    """A life on another disk than the one before it has everything there, durable; ``MayAct`` is the answer."""
 
     path: str
     incarnation: int
@@ -193,7 +193,7 @@ class Promote(msgspec.Struct, tag="pr", array_like=True, frozen=True):
 
 
 class MayAct(msgspec.Struct, tag="ma", array_like=True, frozen=True):
-    """To a promoted standby: it is written down that the newest journal is on your disk from now on; act."""
+    """To a life that asked: it is written down that the newest journal is on your disk from now on; act."""
 
     path: str
     incarnation: int
@@ -317,6 +317,8 @@ class Assign(msgspec.Struct, tag="S", array_like=True, frozen=True):
     faults: bytes = b""
     #: why it must not go on from a journal on this disk; empty: it may
     elsewhere: str = ""
+    #: when it journals: say ``AskAct`` when everything is on your disk, act on ``MayAct``
+    ask: bool = False
 
 
 class Stop(msgspec.Struct, tag="T", array_like=True, frozen=True):

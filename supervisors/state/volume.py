@@ -5,6 +5,7 @@ A folder that machines share has one id, and is one disk for all of them.
 
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,12 +22,21 @@ def volume_id(data_dir: Path) -> str:
     """
     file = data_dir / STATE / VOLUME
     with suppress(OSError):
-        return file.read_text()
+        return _read(file)
     try:
         _make(file)
-        return file.read_text()
+        return _read(file)
     except OSError:
         return ""
+
+
+def _read(file: Path) -> str:
+    """Where names cannot be linked, another process may be about to write it."""
+    for _ in range(100):
+        if found := file.read_text():
+            return found
+        time.sleep(0.01)
+    return ""
 
 
 def _make(file: Path) -> None:
@@ -38,8 +48,15 @@ def _make(file: Path) -> None:
             out.write(secrets.token_hex(8))
             out.flush()
             os.fsync(out.fileno())
-        with suppress(FileExistsError):
+        try:
             os.link(made, file)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            with suppress(FileExistsError), file.open("x") as out:
+                out.write(made.read_text())
+                out.flush()
+                os.fsync(out.fileno())
     finally:
         made.unlink(missing_ok=True)
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)

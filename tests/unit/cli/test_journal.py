@@ -9,11 +9,13 @@ from typer.testing import CliRunner
 
 from supervisors.cli.journal import journal
 from supervisors.core.errors import JournalCorrupt, LaunchError, RayvisorError, SpecError
-from supervisors.runtime.homing import HOME, home_of
+from supervisors.recovery.home import ANYWHERE, Home
+from supervisors.runtime.homing import HOME, home_of, put_home
 from supervisors.runtime.store import GoalStore
 from supervisors.state.folders import journal_folder
 from supervisors.state.journal import JournalWriter
 from supervisors.testing.clock import ManualClock
+from supervisors.trail.reader import read_all
 from tests.unit.cli.test_commands import rayvisor
 
 
@@ -60,21 +62,26 @@ def test_dump(data_dir: Path) -> None:
     assert [json.loads(line)["event"] for line in some.splitlines()] == [{"paid": 3}, {"paid": 4}]
 
 
-def test_accept_forgets_where_the_newest_one_is(data_dir: Path) -> None:
-    words = ("accept", "/cell/ledger", "--data-dir", str(data_dir))
-    assert "goes on from any journal already" in run(*words)
-    for json_ in ((), ("--json",)):
-        store = GoalStore(data_dir)
-        store.put(**{HOME + "/cell/ledger": '{"volume":"b","node":"0123456789abcdef"}'})
-        output = run(*words, *json_)
-        assert home_of(store, "/cell/ledger") is None
-        store.close()
-        if json_:
-            assert json.loads(output)["forgotten"] == {"volume": "b", "node": "0123456789abcdef"}
-        else:
-            assert "the newest one is on node 01234567\n" in output
+def test_accept_lets_all_below_go_on_anywhere(data_dir: Path) -> None:
+    words = ("--data-dir", str(data_dir))
+    assert "nobody at /cell has a journal that is known of" in run("accept", "/cell", *words)
+    store = GoalStore(data_dir)
+    there = Home("b", "0123456789abcdef", "10.0.0.2")
+    for path in ("/cell", "/cell/ledger", "/cellar", "/cell/other"):
+        put_home(store, path, there)
+    assert json.loads(run("accept", "/cell/ledger", *words, "--json"))["accepted"] == ["/cell/ledger"]
+    assert (home_of(store, "/cell/ledger"), home_of(store, "/cell/other")) == (ANYWHERE, there)
+    store.put(**{HOME + "/cell/other": "not to be read"})
+    said = run("accept", "/cell", *words)
+    assert [line.split()[0] for line in said.splitlines()] == ["/cell", "/cell/ledger", "/cell/other"]
+    assert {home_of(store, path) for path in ("/cell", "/cell/other")} == {ANYWHERE}
+    assert home_of(store, "/cellar") == there
+    store.close()
+    told = [one.event for one in read_all(data_dir / "trail")]
+    assert {(event.kind, event.data["call"]) for event in told} == {("admin", "journal accept")}
+    assert [event.path for event in told][:2] == ["/cell/ledger", "/cell"]
     with pytest.raises(SpecError) as error:
-        run("accept", "cell ledger", "--data-dir", str(data_dir))
+        run("accept", "cell ledger", *words)
     assert error.value.code == 1507
     with pytest.raises(LaunchError):
         run("accept", "/cell/ledger", "--data-dir", str(data_dir / "none"))

@@ -100,13 +100,18 @@ class FakeHost:
             self._tell("starting")
             self.world.later(SAY, self._again)
             return
-        if order.elsewhere:
-            self.acting = False
-            self.say(StartFailed(self.path, self.incarnation, init_error(order.elsewhere)))
-            return
-        self.world.rules.acts_here(self)
         self._size(order.multiplier)
-        self._start(plan)
+        if order.elsewhere or order.ask:
+            self.acting = False
+        if order.elsewhere:
+            self.say(StartFailed(self.path, self.incarnation, init_error(order.elsewhere)))
+        elif order.ask and plan == OK:
+            self.say(AskAct(self.path, self.incarnation))
+        elif order.ask:
+            self._start(plan)  # without having asked it cannot have come up
+        else:
+            self.world.rules.acts_here(self)
+            self._start(plan)
 
     def _start(self, plan: str) -> None:
         if plan == OK:

@@ -12,6 +12,7 @@ import msgspec
 from supervisors.core.errors import LaunchError, StoreUnavailable
 from supervisors.core.paths import TreePath
 from supervisors.core.reasons import ExitReason
+from supervisors.recovery.home import Home
 from supervisors.runtime.store import HostRow
 from supervisors.signals.deathwatch import DeathNotice
 from supervisors.signals.messages import (
@@ -229,8 +230,8 @@ class FakeFactory:
         #: nodes where a new host was wanted
         self.near: list[str] = []
 
-    def acquire(self, path: str, placement: PlacementSpec, near: str = "") -> HostRow:
-        self.near.append(near)
+    def acquire(self, path: str, placement: PlacementSpec, near: Home | None = None) -> HostRow:
+        self.near.append(near.node if near is not None else "")
         return self.create(path, placement)
 
     def create(self, path: str, placement: PlacementSpec, state: str = "claimed") -> HostRow:

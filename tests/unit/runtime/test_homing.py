@@ -3,13 +3,16 @@
 import sqlite3
 from pathlib import Path
 
+import msgspec
 import pytest
+import ray
 
 from supervisors.core.reasons import crash
-from supervisors.recovery.home import Home, is_elsewhere, why_not
+from supervisors.recovery.home import ANYWHERE, Home, is_new, why_not
 from supervisors.recovery.policy import Condition, Rule, Rung
+from supervisors.runtime import factory
 from supervisors.runtime.evidence import ShellEvidence
-from supervisors.runtime.homing import HOME, home_of
+from supervisors.runtime.homing import HOME, home_of, put_home
 from supervisors.runtime.store import GoalStore, HostRow
 from supervisors.signals.messages import AskAct
 from supervisors.spec.compiled import PlacementSpec
@@ -22,17 +25,18 @@ from .players import FakeHost
 from .shells import World, policy
 from .stage import DIES, NEVER_ASKS
 
-ANYWHERE = PlacementSpec(resources={"disk": 1.0})
+FREE = PlacementSpec(resources={"disk": 1.0})
 _WARM = (Rule(Condition.ALWAYS, Rung.WARM),)
 
 
 def test_the_rule() -> None:
     here = Home("a", "node of a")
-    assert not is_elsewhere(None, "a")
-    assert not is_elsewhere(here, "a")
-    assert is_elsewhere(here, "b")
-    assert why_not(here, "a") == why_not(None, "b") == ""
+    assert [is_new(home, "a") for home in (None, ANYWHERE, here)] == [True, True, False]
+    assert is_new(here, "b")
+    assert not is_new(None, ""), "where no disk has an id nothing is told apart"
+    assert why_not(here, "a") == why_not(None, "b") == why_not(ANYWHERE, "b") == ""
     assert "node node of" in why_not(here, "b")
+    assert why_not(here, "")
 
 
 def home(world: World) -> str:
@@ -47,7 +51,7 @@ def failures(world: World) -> list[str]:
 
 def elsewhere(make: Make) -> World:
     """A child that acted on the far node, which cannot be had any more."""
-    world = make({"a": policy(Rung.WARM, Rung.COLD, rules=_WARM)}, placement=ANYWHERE, spares=0, apart=True)
+    world = make({"a": policy(Rung.WARM, Rung.COLD, rules=_WARM)}, placement=FREE, spares=0, apart=True)
     world.order(Call.TERMINATE_CHILD, "a")
     world.run(1.0)
     world.store.forget(HOME + "/desk/a")
@@ -103,7 +107,7 @@ def test_a_person_who_names_the_rung_goes_on_from_here(make: Make) -> None:
 
 def apart(make: Make, *rungs: Rung) -> World:
     """A child that acts here, with a standby in sync on the far node."""
-    world = make({"a": policy(Rung.HOT, *rungs, standbys=1)}, placement=ANYWHERE, spares=0, apart=True)
+    world = make({"a": policy(Rung.HOT, *rungs, standbys=1)}, placement=FREE, spares=0, apart=True)
     world.factory.remote = True
     world.standby("a").die()
     world.until(lambda: any(host.standby and host.alive and host.state == "synced" for host in world.hosts.values()))
@@ -180,9 +184,9 @@ def test_it_is_written_down_before_a_supervisor_that_crashes_then_can_answer(mak
 
 def test_a_standby_on_the_same_disk_does_not_ask(make: Make) -> None:
     world = make({"a": policy(standbys=1)})
-    assert not world.shell.homing.asks(world.shell.standbys._by_child["a"][0].peer)
+    assert not world.shell.homing.promoted(world.shell.standbys._by_child["a"][0].peer)
     world = apart(make, Rung.WARM)
-    assert world.shell.homing.asks(world.shell.standbys._by_child["a"][0].peer)
+    assert world.shell.homing.promoted(world.shell.standbys._by_child["a"][0].peer)
 
 
 def test_what_cannot_be_read_is_no_reason_to_refuse(make: Make) -> None:
@@ -196,7 +200,7 @@ def test_what_cannot_be_read_is_no_reason_to_refuse(make: Make) -> None:
 
 def test_a_sibling_takes_it_with_it_and_it_goes_on_where_it_was(make: Make) -> None:
     world = make(
-        {"a": policy(Rung.WARM, rules=_WARM), "b": None}, strategy=Strategy.ONE_FOR_ALL, placement=ANYWHERE, spares=0
+        {"a": policy(Rung.WARM, rules=_WARM), "b": None}, strategy=Strategy.ONE_FOR_ALL, placement=FREE, spares=0
     )
     world.acting("b").die()
     world.up("a", 1)
@@ -204,15 +208,84 @@ def test_a_sibling_takes_it_with_it_and_it_goes_on_where_it_was(make: Make) -> N
     world.check()
 
 
-def test_a_deleted_child_leaves_nothing(make: Make) -> None:
+def test_the_home_stays_as_long_as_the_journal(make: Make) -> None:
+    """An id comes again, in a rollback or of a dynamic child, and finds the journal that is there."""
     world = make({"a": policy(Rung.WARM)})
     assert home(world) == "disk here"
     world.order(Call.TERMINATE_CHILD, "a")
     world.run(1.0)
-    assert home(world) == "disk here", "it may be started again"
     world.order(Call.DELETE_CHILD, "a")
     world.run(1.0)
+    assert home(world) == "disk here"
+
+
+def test_a_start_that_follows_from_no_failure_is_held_and_its_siblings_go_on(make: Make) -> None:
+    """Before: it failed to start, again and again, until the whole system was down."""
+    world = make({"a": policy(Rung.WARM, rules=_WARM), "b": None}, placement=FREE, spares=0, apart=True)
+    put_home(world.store, "/desk/a", Home("disk far", "far", "10.0.0.2"))
+    world.crash_supervisor()
+    world.start_supervisor_anew()
+    world.until(lambda: world.state("a") == "held")
+    assert world.state("b") == "running"
+    assert world.shell.machine.booted
+    world.shell.recovering.answer(world.hand("a").case.hold_id, "op", "it is lost", "warm", approve=True)
+    world.until(lambda: world.state("a") == "running")
+    assert home(world) == "disk here"
+    world.check()
+
+
+def test_a_rung_is_named_in_vain_by_who_could_not_know(make: Make) -> None:
+    """It was held for something else; that a newer journal is elsewhere was never said."""
+    always = (Rule(Condition.ALWAYS, Rung.MANUAL),)
+    world = make({"a": policy(Rung.WARM, rules=always)}, placement=FREE, spares=0, apart=True)
+    put_home(world.store, "/desk/a", Home("disk far", "far", "10.0.0.2"))
+    world.acting("a").die()
+    world.until(lambda: world.state("a") == "held")
+    world.shell.recovering.answer(world.hand("a").case.hold_id, "op", "", "warm", approve=True)
+    world.until(lambda: bool(failures(world)))
+    world.until(lambda: world.state("a") == "held")
+    assert "of node far" in failures(world)[-1]
+    world.shell.recovering.answer(world.hand("a").case.hold_id, "op", "it is lost", "warm", approve=True)
+    world.until(lambda: world.state("a") == "running")
+    assert home(world) == "disk here"
+
+
+def test_a_life_that_does_not_get_so_far_is_no_home(make: Make) -> None:
+    world = make({"a": policy(Rung.WARM, rules=_WARM)}, placement=FREE, spares=0, apart=True)
+    world.store.forget(HOME + "/desk/a")
+    world.factory.remote = True
+    world.plans_for("a", "worker", "fails", "fails")
+    world.acting("a").die()
+    world.until(lambda: len(world.factory.near) > 1)
+    world.run(0.1)
     assert home(world) == ""
+
+
+def test_a_disk_without_an_id_is_never_agreed_to_where_one_with_an_id_was(make: Make) -> None:
+    world = apart(make, Rung.WARM)
+    standby = world.standby("a")
+    peer = world.shell.standbys._by_child["a"][0].peer
+    assert peer.host is not None
+    peer.host = msgspec.structs.replace(peer.host, volume="")
+    world.acting("a").die()
+    world.until(lambda: not standby.alive)
+    assert home(world) == "disk here"
+    assert not standby.acting
+    world.ray[standby.row.id]("it is dead")
+    world.up("a", 1)
+
+
+def test_a_node_that_came_up_anew_is_known_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def node(name: str, address: str, alive: bool = True) -> dict[str, object]:
+        return {"NodeID": name, "NodeManagerAddress": address, "NodeName": name, "Resources": {}, "Alive": alive}
+
+    home = Home("disk", "old", "10.0.0.2")
+    monkeypatch.setattr(ray, "nodes", lambda: [node("a", "10.0.0.1"), node("new", "10.0.0.2")])
+    assert factory._find(home) == "new"
+    assert factory._find(Home("disk", "a")) == "a"
+    assert factory._find(Home("disk", "old", "10.0.0.3")) == factory._find(Home("disk", "old")) == ""
+    monkeypatch.setattr(ray, "nodes", lambda: [node("old", "10.0.0.2", alive=False)])
+    assert factory._find(home) == ""
 
 
 def test_a_file_of_an_earlier_version_is_mended(tmp_path: Path) -> None:
