@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from supervisors.core.errors import LaunchError, RayvisorError, SpecError
+from supervisors.core.paths import TreePath, parse
 
 FAILED = 1
 BAD_INPUT = 2
@@ -38,6 +39,18 @@ def complain(error: RayvisorError) -> int:
         err.print("  fix: ", style="green", end="")
         err.print(error.fix, markup=False)
     return BAD_INPUT if isinstance(error, SpecError) else FAILED
+
+
+def tree_path(text: str) -> TreePath:
+    """A path that somebody typed.
+
+    Raises:
+        SpecError: it is none (1507).
+    """
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SpecError(str(error), code=1507, fix="write it as in: rayvisor tree") from None
 
 
 def existing(data_dir: Path) -> Path:

@@ -1,4 +1,6 @@
-"""Commands about journals: verify, dump. They read files only; what they read may be written meanwhile."""
+"""Commands about journals. ``verify`` and ``dump`` read files only, which may be written meanwhile; ``accept`` says
+that an older journal will do.
+"""
 
 import base64
 import getpass
@@ -10,9 +12,9 @@ import msgspec
 import typer
 from rich.table import Table
 
-from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, existing, out, print_line
+from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, existing, out, print_line, tree_path
 from supervisors.core.errors import SpecError, StateError
-from supervisors.core.paths import TreePath, is_below, parse
+from supervisors.core.paths import parse
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.homing import HOME, put_home
 from supervisors.runtime.store import GoalStore
@@ -79,14 +81,10 @@ def accept(
 
     Example: rayvisor journal accept /ledger
     """
-    try:
-        top = parse(path)
-    except ValueError as error:
-        raise SpecError(str(error), code=1507, fix="a path as rayvisor tree shows it") from None
+    top = tree_path(path)
     folder = existing(data_dir)
     store = GoalStore(folder)
-    places = [TreePath(key.removeprefix(HOME)) for key, _ in store.like(HOME + top)]
-    places = [place for place in places if place == top or is_below(place, top)]
+    places = store.paths(HOME, top)
     trail = TrailWriter(folder / "trail", "cli", SystemClock())
     for place in places:
         before = store.get(HOME + place)

@@ -8,9 +8,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, err, existing, out, print_line
+from supervisors.cli.common import DEFAULT_DATA_DIR, FAILED, AsJson, DataDir, err, existing, out, print_line, tree_path
 from supervisors.core.errors import AdminError, LaunchError, RayvisorError, SpecError
-from supervisors.core.paths import ROOT, TreePath, failure_id, id_of, parent_of, parse
+from supervisors.core.paths import ROOT, failure_id, id_of, parent_of
 from supervisors.runtime.clock import SystemClock
 from supervisors.runtime.store import GoalStore
 from supervisors.signals.proc import pid_alive
@@ -30,7 +30,7 @@ def kill(
 
     Example: rayvisor kill /cell/md --signal STOP
     """
-    place = _parse(path)
+    place = tree_path(path)
     number = _signal(signal_)
     folder = existing(data_dir)
     store = GoalStore(folder)
@@ -71,7 +71,7 @@ def call(
     """
     from supervisors.runtime.system import System
 
-    place = _parse(path)
+    place = tree_path(path)
     with System.connect(existing(data_dir)) as system:
         try:
             answer = system.call(place, method, *[_argument(text) for text in arguments or ()], timeout=timeout)
@@ -99,7 +99,7 @@ def start(
 
     Example: rayvisor child start /pool --config '{"symbol": "ethusdt"}'
     """
-    _order(str(_parse(supervisor)), "start_child", id_, config, data_dir, json_)
+    _order(str(tree_path(supervisor)), "start_child", id_, config, data_dir, json_)
 
 
 @child.command()
@@ -130,7 +130,7 @@ def delete(path: PathArgument, data_dir: DataDir = DEFAULT_DATA_DIR, json_: AsJs
 
 
 def _order_child(path: str, order: str, data_dir: DataDir, json_: bool) -> None:
-    place = _parse(path)
+    place = tree_path(path)
     if place == ROOT:
         raise SpecError("the root has no supervisor to ask", code=1506, fix="rayvisor down ends the system")
     _order(parent_of(place), order, id_of(place), "", data_dir, json_)
@@ -154,13 +154,6 @@ def _order(supervisor: str, order: str, child_id: str, args: str, data_dir: Data
     if answer.error:
         detail = f": {answer.detail}" if answer.detail else ""
         raise AdminError(f"{answer.error}: {order} {child_id} under {supervisor}{detail}")
-
-
-def _parse(path: str) -> TreePath:
-    try:
-        return parse(path)
-    except ValueError as error:
-        raise SpecError(str(error), code=1507, fix="write it as in: rayvisor tree") from None
 
 
 def _signal(text: str) -> signal.Signals:

@@ -45,7 +45,7 @@ class Hand(Generic[L]):
     Attributes:
         case: its recovery; closed ones are replaced.
         order: the start the machine waits for; None while it waits for none.
-        plain: a start that follows from no failure.
+        plain: the last start that followed from no failure, and so is no attempt.
         life: of the attempt in hand, until it is up or gone; without one its time does not count.
         next: the attempt to begin as soon as rule 1 allows.
         hold: the hold to tell the machine as soon as nothing runs.
@@ -129,7 +129,7 @@ class RecoveryPorts(ABC, Generic[L]):
         """
 
     def _was_refused(self, life: L) -> bool:
-        """Whether that life was not let go on from the journal where it was: no start of another kind would be."""
+        """Whether that life was refused since the newest journal is on another disk: starting again changes nothing."""
         return False
 
     @abstractmethod

@@ -139,7 +139,7 @@ class Recoveries(RecoveryPorts[L]):
         """The process of a life is gone; True when that is an attempt's business and not the machine's."""
         hand = self.attempt_of(life)
         if hand is None:
-            return self._was_refused(life) and self._is_recovered(life, event)
+            return self._was_refused(life) and self._becomes_recovery(life, event)
         hand.life = None
         child = self._children().get(life.id)
         stopping = child is None or child.state is ChildState.STOPPING
@@ -154,7 +154,7 @@ class Recoveries(RecoveryPorts[L]):
         self._advance(life.id, hand)
         return True
 
-    def _is_recovered(self, life: L, event: Event) -> bool:
+    def _becomes_recovery(self, life: L, event: Event) -> bool:
         """A start that followed from no failure was refused: it becomes a recovery, to be held, not repeated."""
         hand, child = self._hands.get(life.id), self._children().get(life.id)
         if hand is None or hand.plain is None or child is None or not isinstance(event, ChildStartFailed):

@@ -13,9 +13,10 @@ import zmq
 from supervisors.core.errors import RayvisorError
 from supervisors.runtime.peers import Peer
 from supervisors.runtime.store import HostRow
+from supervisors.signals.agent_messages import Gone, KillProcess, Look, Looked, Watch
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
 from supervisors.signals.loop import PlaneLoop
-from supervisors.signals.messages import Gone, KillProcess, Look, Looked, Message, Watch, encode
+from supervisors.signals.messages import Message, encode
 from supervisors.signals.proc import SchedSample, kill_certain, read_evidence
 from supervisors.signals.verdicts import Evidence
 

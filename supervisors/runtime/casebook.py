@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from supervisors.core.paths import TreePath, is_below
+from supervisors.core.paths import TreePath
 from supervisors.recovery.case import CaseRecord, RecoveryCase
 from supervisors.runtime.evidence import FAILED
 from supervisors.runtime.store import GoalStore
@@ -42,10 +42,8 @@ def forget_case(store: GoalStore, path: TreePath) -> None:
 def forget_cases(store: GoalStore, top: TreePath) -> None:
     """The child at ``top`` and all below it are in the topology no more; another one may get such a path."""
     for prefix in (_CASE, _HELD, FAILED):
-        for key, _ in store.like(prefix + top):
-            path = TreePath(key.removeprefix(prefix))
-            if path == top or is_below(path, top):
-                store.forget(key)
+        for path in store.paths(prefix, top):
+            store.forget(prefix + path)
 
 
 def waits_on(store: GoalStore, path: TreePath) -> bool:

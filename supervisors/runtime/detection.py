@@ -18,6 +18,7 @@ from supervisors.core.reasons import SHUTDOWN, ExitKind, ExitReason
 from supervisors.runtime.agents import FRESH, Agents
 from supervisors.runtime.factory import bury_files
 from supervisors.runtime.peers import FailureTimes, Peer
+from supervisors.signals.agent_messages import Gone, Looked
 from supervisors.signals.deathwatch import DeathNotice, DeathWatch
 from supervisors.signals.fault_messages import FaultFired, FaultsNow
 from supervisors.signals.messages import (
@@ -30,10 +31,8 @@ from supervisors.signals.messages import (
     EvidenceGiven,
     Exited,
     ExitSeen,
-    Gone,
     Hello,
     Ignored,
-    Looked,
     MalformedFrame,
     Message,
     Metrics,

@@ -30,6 +30,7 @@ from supervisors.runtime.pubsub import Publisher
 from supervisors.runtime.questions import Questions
 from supervisors.runtime.repeats import Repeats
 from supervisors.runtime.worker import WorkerRunner
+from supervisors.signals.agent_messages import KillProcess, Look, Watch
 from supervisors.signals.deathwatch import DeathBeacon
 from supervisors.signals.fault_messages import Arm, AskFaults, Disarm
 from supervisors.signals.loop import PlaneLoop
@@ -40,8 +41,6 @@ from supervisors.signals.messages import (
     Exited,
     ExitSeen,
     Hello,
-    KillProcess,
-    Look,
     MalformedFrame,
     Message,
     Metrics,
@@ -55,7 +54,6 @@ from supervisors.signals.messages import (
     StartFailed,
     Status,
     Stop,
-    Watch,
     decode,
     encode,
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from supervisors.core.errors import LaunchError
+from supervisors.core.paths import TreePath, is_below
 from supervisors.tree.child import ChildRecord, SupervisorRecord
 
 FILE_NAME = "goals.sqlite"
@@ -168,6 +169,11 @@ class GoalStore:
             "SELECT key, value FROM meta WHERE substr(key, 1, ?) = ?", (len(prefix), prefix)
         )
         return [(str(row[0]), str(row[1])) for row in rows.fetchall()]
+
+    def paths(self, prefix: str, top: TreePath) -> list[TreePath]:
+        """Of settings kept by path, ``prefix`` before it: those of ``top`` and of all below it."""
+        paths = [TreePath(key.removeprefix(prefix)) for key, _ in self.like(prefix + top)]
+        return [path for path in paths if path == top or is_below(path, top)]
 
     def forget(self, key: str) -> None:
         """Drop one setting."""

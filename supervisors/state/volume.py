@@ -18,7 +18,7 @@ def volume_id(data_dir: Path) -> str:
     """The id of the disk that holds the journals of this machine, made when there is none, durable before it is told.
 
     Returns:
-        Empty where it can be neither read nor made; nothing can be journalled there either.
+        Empty where it can be neither read nor made: such a disk is told apart from no other.
     """
     file = data_dir / STATE / VOLUME
     with suppress(OSError):

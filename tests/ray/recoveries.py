@@ -19,6 +19,8 @@ from .harness import CallFailed, Running, cli, until
 
 #: seconds for what needs a new process, or several, on a loaded machine
 PATIENCE = 60.0
+#: of a recovery: a moment without the processor is no reason not to be promoted
+UNHURRIED = "rung_timeout: {hot: 20s}, journal: {standby_timeout: 20s}"
 
 
 def rayvisor(system: Running, *words: str) -> tuple[int, str]:

@@ -18,13 +18,12 @@ from supervisors.trail.recoveries import Recovery, RecoveryFold
 from supervisors.trail.status import ChildStatus
 
 from .harness import Running, cli, gone, until
+from .recoveries import UNHURRIED
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 _LEDGER = 'actor: "examples.ledger:Ledger", config: {post_every: 0.005}'
 _NOW = "checkpoint: {every: 500ms}"
-#: a moment without the processor is no reason not to be promoted
-_PATIENT = "rung_timeout: {hot: 20s}, journal: {standby_timeout: 20s}"
 
 TOPOLOGY = f"""
 system: recovery
@@ -38,7 +37,7 @@ tree:
   children:
     - id: hot
       children:
-        - {{id: ledger, {_LEDGER}, recovery: {{standbys: 1, {_PATIENT}}}}}
+        - {{id: ledger, {_LEDGER}, recovery: {{standbys: 1, {UNHURRIED}}}}}
     - id: warm
       children:
         - {{id: ledger, {_LEDGER}, recovery: {{ladder: [warm, cold], {_NOW}}}}}

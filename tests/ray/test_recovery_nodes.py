@@ -19,15 +19,13 @@ from supervisors.trail.events import EventKind
 from tests.contract.postgres import Server
 
 from .harness import until
-from .recoveries import balance, ids_of, post, recovery_of, synced
+from .recoveries import UNHURRIED, balance, ids_of, post, recovery_of, synced
 from .test_nodes import Joined, Nodes
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 _LEDGER = 'actor: "examples.ledger:Ledger"'
 _FAR = "placement: {labels: {zone: b}}"
-#: a moment without the processor is no reason not to be promoted
-_PATIENT = "rung_timeout: {hot: 20s}, journal: {standby_timeout: 20s}"
 
 TOPOLOGY = f"""
 system: apart
@@ -40,7 +38,7 @@ tree:
   intensity: 1000
   children:
     - {{id: far, {_LEDGER}, {_FAR}, recovery: {{ladder: [warm, cold]}}}}
-    - {{id: hot, {_LEDGER}, recovery: {{standbys: 1, {_PATIENT}}}}}
+    - {{id: hot, {_LEDGER}, recovery: {{standbys: 1, {UNHURRIED}}}}}
 """
 
 

@@ -15,14 +15,12 @@ from supervisors.trail.events import EventKind
 from tests.contract.postgres import Server
 
 from .harness import Running, until
-from .recoveries import answered, balance, noted, post, processes, recovery_of, synced
+from .recoveries import UNHURRIED, answered, balance, noted, post, processes, recovery_of, synced
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
 _LEDGER = 'actor: "examples.ledger:Ledger"'
 _PATHS = ("/hot", "/warm", "/agreed")
-#: a moment without the processor is no reason not to be promoted
-_PATIENT = "rung_timeout: {hot: 20s}, journal: {standby_timeout: 20s}"
 
 TOPOLOGY = f"""
 system: leased
@@ -34,7 +32,7 @@ defaults:
 tree:
   intensity: 1000
   children:
-    - {{id: hot, {_LEDGER}, recovery: {{standbys: 1, {_PATIENT}}}}}
+    - {{id: hot, {_LEDGER}, recovery: {{standbys: 1, {UNHURRIED}}}}}
     - {{id: warm, {_LEDGER}, recovery: {{ladder: [warm, cold]}}}}
     - id: agreed
       {_LEDGER}

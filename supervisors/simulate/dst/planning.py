@@ -57,6 +57,9 @@ _STEPS = (
     "synced",
     "checkpoint",
     "renamed",
+)
+#: of a promotion
+_PROMOTING = (
     "ordered",
     "promoting",
     "fenced",
@@ -94,7 +97,7 @@ def _draw(t: float, kind: str, tree: Tree, chance: Random) -> Fault:
     node = chance.choice(OTHERS)
     if kind in ("crash_at_step", "stop_at_step"):
         kept = doubled if chance.random() < 0.4 else kept
-        steps = _STEPS if _standbys(tree, kept) else _STEPS[:-5]
+        steps = _STEPS + _PROMOTING if _standbys(tree, kept) else _STEPS
         params: dict[str, float | str] = {"step": chance.choice(steps)}
         if kind == "stop_at_step":
             params["seconds"] = round(chance.choice((0.0, 0.1, 1.0, 4.0, 9.0)) + chance.random(), 4)

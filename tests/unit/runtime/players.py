@@ -69,14 +69,7 @@ class FakeHost:
                 self.standby, self.acting = False, not message.ask
                 self.incarnation, self.epoch, self.rung = message.incarnation, message.epoch, "hot"
                 self._size(message.multiplier)
-                plan = self.world.plan(self.path, "promote")
-                if message.ask and plan == OK:
-                    self.say(AskAct(self.path, self.incarnation))
-                elif message.ask:
-                    self._start(plan)  # without having asked it cannot have come up
-                else:
-                    self.world.rules.acts_here(self)
-                    self._start(plan)
+                self._begin(self.world.plan(self.path, "promote"), ask=message.ask)
             case MayAct() if message.incarnation == self.incarnation:
                 self.acting = True
                 self.world.rules.acts_here(self)
@@ -105,13 +98,16 @@ class FakeHost:
             self.acting = False
         if order.elsewhere:
             self.say(StartFailed(self.path, self.incarnation, init_error(order.elsewhere)))
-        elif order.ask and plan == OK:
-            self.say(AskAct(self.path, self.incarnation))
-        elif order.ask:
-            self._start(plan)  # without having asked it cannot have come up
         else:
+            self._begin(plan, ask=order.ask)
+
+    def _begin(self, plan: str, *, ask: bool) -> None:
+        if ask and plan == OK:
+            self.say(AskAct(self.path, self.incarnation))
+            return
+        if not ask:  # without having asked it cannot have come up
             self.world.rules.acts_here(self)
-            self._start(plan)
+        self._start(plan)
 
     def _start(self, plan: str) -> None:
         if plan == OK:

@@ -11,7 +11,8 @@ from supervisors.recovery.messages import Outcome
 from supervisors.recovery.policy import Condition, RampSpec, RampStep, RecoverySpec, Rule, Rung, ValidationStep
 from supervisors.recovery.progress import State
 from supervisors.runtime.casebook import kept_case
-from supervisors.signals.messages import Exited, Gone
+from supervisors.signals.agent_messages import Gone
+from supervisors.signals.messages import Exited
 from supervisors.trail.events import EventKind
 from supervisors.tree.messages import Call, ShutdownOrdered
 
